@@ -1,0 +1,181 @@
+"""Reads settings from flags, environment, `.env` and `allora-mqtt.toml`, in that order of precedence.
+
+Names are flat (`MQTT_HOST`, `TRADE_AMOUNT_USD`); the part before the first underscore is the group. In TOML the group
+is the table: `[mqtt] host = "…"`. Secrets may also come from a file (`HL_SECRET_KEY_FILE`).
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    TomlConfigSettingsSource,
+)
+
+from allora_mqtt.settings import Settings
+
+ENV_FILE: Final = Path(".env")
+TOML_FILE: Final = Path("allora-mqtt.toml")
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used.
+
+    Attributes:
+        problems: one sentence for each thing to mend.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings with the place each value that is not a default came from (`MQTT_HOST` → `environment`)."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """Yield name, value as text with secrets masked, and origin of each setting."""
+        for group_name, group in self.settings:
+            for key, value in group:
+                name = f"{group_name}_{key}".upper()
+                yield name, "" if value is None else str(value), self.origins.get(name, "default")
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """What became of a variable of the earlier bot: its new name, or why it is not needed."""
+
+    to: str | None
+    why: str = ""
+
+
+_EARLIER: Final[Mapping[str, _Moved]] = {
+    "PRICE_GAP": _Moved("TRADE_PRICE_GAP_PCT"),
+    "ALLOWED_AMOUNT_PER_TRADE": _Moved("TRADE_AMOUNT_USD"),
+    "MAX_LEVERAGE": _Moved("TRADE_MAX_LEVERAGE"),
+    "MAINNET": _Moved(None, "the network is chosen by BOT_NETWORK"),
+    "CONFIG_UPDATE_INTERVAL": _Moved(None, "changes arrive over MQTT at once"),
+    "BOT_COMMAND_DB_POLLING": _Moved(None, "commands arrive over MQTT and nothing is polled"),
+    "BOT_COMMAND_WEBSOCKET": _Moved(None, "commands arrive over MQTT"),
+    "WEBSOCKET_COMMAND_ENABLED": _Moved(None, "commands arrive over MQTT"),
+    "WEBSOCKET_COMMAND_CHANNEL": _Moved(None, "topics are set by MQTT_BASE_TOPIC"),
+    "DB_PATH": _Moved(None, "the database lies in BOT_DATA_DIR, or where BOT_DATABASE_URL says"),
+    "BTC_TOPIC_ID": _Moved(None, "topics come from the network's own list; set DEFAULT_ACTIVE_CRYPTOS=BTC:<id>"),
+    "ETH_TOPIC_ID": _Moved(None, "topics come from the network's own list; set DEFAULT_ACTIVE_CRYPTOS=ETH:<id>"),
+    "CHECK_FOR_TRADES": _Moved(None, "the bot looks at every new price"),
+    "VOLATILITY_THRESHOLD": _Moved(None, "there is no volatility strategy yet"),
+    "HL_MASTER_ADDRESS": _Moved("HL_ACCOUNT_ADDRESS"),
+}
+"""Variables of the earlier bot that a moved `.env` may still hold."""
+
+
+def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, toml_file: Path = TOML_FILE) -> Loaded:
+    """Read, merge and check the configuration.
+
+    Args:
+        flags: values from the command line by setting name (`{"MQTT_HOST": "broker"}`).
+        env_file: the `.env` file, if it exists.
+        toml_file: the TOML file, if it exists.
+
+    Raises:
+        SettingsError: with one sentence for each value that cannot be used, saying where it came from.
+    """
+    named_flags = {key: value for key, value in (flags or {}).items() if value is not None}
+    sources: list[tuple[str, PydanticBaseSettingsSource]] = [
+        ("environment", EnvSettingsSource(Settings)),
+        (str(env_file), DotEnvSettingsSource(Settings, env_file=env_file)),
+    ]
+    tree: dict[str, dict[str, Any]] = {}
+    origins: dict[str, str] = {}
+    warnings: list[str] = []
+    problems: list[str] = []
+    _merge("command line", _grouped(named_flags), tree, origins)
+    for origin, source in sources:
+        try:
+            values = source()
+        except ValueError as error:
+            raise SettingsError([f"{origin}: {error}."]) from error
+        earlier = os.environ if origin == "environment" else values
+        moved, notes = _moved({key.upper(): value for key, value in earlier.items()}, origin)
+        warnings += notes
+        values = {key: value for key, value in values.items() if key.upper() not in _EARLIER}
+        problems += [
+            f"{key.upper()}: there is no such setting ({origin})." for key in values if key not in Settings.model_fields
+        ]
+        _merge(origin, {key: value for key, value in values.items() if key in Settings.model_fields}, tree, origins)
+        _merge(origin, moved, tree, origins)
+    _merge(str(toml_file), _toml(toml_file, problems), tree, origins)
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as invalid:
+        problems += [_explain(error, origins) for error in invalid.errors(include_url=False, include_input=False)]
+        raise SettingsError(problems) from None
+    if problems:
+        raise SettingsError(problems)
+    return Loaded(settings, origins, tuple(warnings))
+
+
+def _grouped(flat: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    tree: dict[str, dict[str, object]] = {}
+    for name, value in flat.items():
+        group, _, key = name.lower().partition("_")
+        tree.setdefault(group, {})[key] = value
+    return tree
+
+
+def _merge(origin: str, values: Mapping[str, Any], tree: dict[str, dict[str, Any]], origins: dict[str, str]) -> None:
+    """Take over what no source of higher precedence has set."""
+    for group, fields in values.items():
+        for key, value in fields.items():
+            name = f"{group}_{key}".upper()
+            if key not in tree.setdefault(group, {}):
+                tree[group][key] = value
+                origins[name] = origin
+
+
+def _moved(values: Mapping[str, object], origin: str) -> tuple[dict[str, dict[str, object]], list[str]]:
+    taken: dict[str, object] = {}
+    notes = []
+    for name, moved in _EARLIER.items():
+        if name not in values:
+            continue
+        if moved.to is None:
+            notes.append(f"{name} ({origin}) is no longer needed: {moved.why}.")
+        else:
+            taken[moved.to] = values[name]
+            notes.append(f"{name} ({origin}) is called {moved.to} now; it is taken over, please rename it.")
+    return _grouped(taken), notes
+
+
+def _toml(path: Path, problems: list[str]) -> dict[str, dict[str, object]]:
+    if not path.exists():
+        return {}
+    try:
+        values: dict[str, Any] = TomlConfigSettingsSource(Settings, path)()
+    except ValueError as error:
+        raise SettingsError([f"{path}: {error}."]) from error
+    for key, group in values.items():
+        if key not in Settings.model_fields or not isinstance(group, dict):
+            problems.append(f"[{key}]: there is no such table ({path}).")
+    return {key: group for key, group in values.items() if key in Settings.model_fields and isinstance(group, dict)}
+
+
+def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
+    name = "_".join(str(part) for part in error["loc"][:2]).upper()
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "there is no such setting"
+    origin = f" ({origins[name]})" if name in origins else ""
+    return f"{name or 'Settings'}: {message}{origin}."

@@ -1,0 +1,1 @@
+"""The MQTT contract: topics, commands, messages and errors. No I/O."""

@@ -1,0 +1,356 @@
+"""Everything the bot publishes: responses, retained state, heartbeat and events."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field, JsonValue, RootModel
+
+from allora_mqtt.protocol.commands import Mode, Switch
+from allora_mqtt.protocol.errors import ErrorCode, WarningCode
+from allora_mqtt.protocol.model import Amount, Model, Timestamp
+from allora_mqtt.protocol.runtime import SettingState
+
+PROTOCOL_VERSION = 1
+
+
+class Status(StrEnum):
+    """How a command ended."""
+
+    EXECUTED = "EXECUTED"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+    DUPLICATE = "DUPLICATE"
+    SUPERSEDED = "SUPERSEDED"
+
+
+class ErrorInfo(Model):
+    """Why a command did not succeed."""
+
+    code: ErrorCode
+    message: str
+
+
+class Warn(Model):
+    """Something worth knowing that stopped nothing."""
+
+    code: WarningCode
+    message: str
+
+
+class Response(Model):
+    """`<base>/response/<name>` and `<base>/last_command`."""
+
+    id: str | None
+    name: str
+    status: Status
+    data: dict[str, JsonValue] = Field(default_factory=dict)
+    warnings: list[Warn] = Field(default_factory=list)
+    error: ErrorInfo | None = None
+    transaction: JsonValue = None
+    source: str | None = None
+    received_at: Timestamp
+    executed_at: Timestamp
+    duration_ms: float
+    revision: int
+
+
+class Availability(StrEnum):
+    """`<base>/availability`."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+class HealthState(StrEnum):
+    """How well the bot, or one thing it depends on, is doing."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    TRIPPED = "tripped"
+
+
+class Direction(StrEnum):
+    """What a signal says."""
+
+    BUY = "BUY"
+    SELL = "SELL"
+    HOLD = "HOLD"
+
+
+class Side(StrEnum):
+    """Which way a position goes."""
+
+    LONG = "LONG"
+    SHORT = "SHORT"
+
+
+class Position(Model):
+    """An open position, as the exchange has it, with the stop and target that rest there."""
+
+    symbol: str
+    side: Side
+    size: Amount
+    entry_price: Amount
+    mark_price: Amount | None
+    notional_usd: Amount
+    unrealized_pnl_usd: Amount
+    margin_usd: Amount
+    leverage: int
+    liquidation_price: Amount | None
+    stop_price: Amount | None
+    target_price: Amount | None
+    opened_at: Timestamp | None
+    ours: bool
+    """Whether the bot opened it; others are reported and left alone."""
+
+
+class Positions(RootModel[list[Position]]):
+    """`<base>/positions`."""
+
+
+class Account(Model):
+    """`<base>/account`, in USD."""
+
+    equity_usd: Amount
+    withdrawable_usd: Amount
+    margin_used_usd: Amount
+    exposure_usd: Amount
+    unrealized_pnl_usd: Amount
+    daily_pnl_usd: Amount
+    daily_pnl_pct: Amount
+    drawdown_pct: Amount
+    updated_at: Timestamp
+
+
+class SignalView(Model):
+    """What the strategy said of a symbol, and why; `<base>/event/signal`."""
+
+    signal_id: str
+    symbol: str
+    direction: Direction
+    gap_pct: Amount | None
+    prediction: Amount | None
+    mark_price: Amount | None
+    topic_id: int
+    prediction_at: Timestamp | None
+    acted: bool
+    """Whether an entry followed."""
+    reasons: list[str]
+    at: Timestamp
+
+
+class OrderView(Model):
+    """An order the bot sent, and what became of it; `<base>/event/order`."""
+
+    order_id: str
+    symbol: str
+    side: Literal["BUY", "SELL"]
+    purpose: Literal["entry", "exit", "stop", "target"]
+    size: Amount
+    limit_price: Amount
+    reduce_only: bool
+    status: str
+    filled_size: Amount
+    average_price: Amount | None
+    error: str | None
+    signal_id: str | None
+    reason: str
+    at: Timestamp
+
+
+class FillView(Model):
+    """A fill reported by the exchange; `<base>/event/fill` and the rows of `trades`."""
+
+    fill_id: str
+    symbol: str
+    side: Literal["BUY", "SELL"]
+    direction: str
+    size: Amount
+    price: Amount
+    fee_usd: Amount
+    closed_pnl_usd: Amount
+    order_id: str | None
+    at: Timestamp
+
+
+class PositionClosed(Model):
+    """`<base>/event/position_closed`."""
+
+    symbol: str
+    side: Side
+    size: Amount
+    closed_pnl_usd: Amount
+    reason: str
+    at: Timestamp
+
+
+class ModeChanged(Model):
+    """`<base>/event/mode_changed`."""
+
+    mode: Mode
+    previous: Mode
+    reason: str
+    revision: int
+    at: Timestamp
+
+
+class CryptoChanged(Model):
+    """`<base>/event/crypto_changed`: the active set as it is now, and what was switched."""
+
+    active: dict[str, int]
+    switched_on: list[str]
+    switched_off: list[str]
+    revision: int
+    at: Timestamp
+
+
+class BreakerChanged(Model):
+    """`<base>/event/breaker_opened` and `breaker_closed`."""
+
+    name: str
+    reason: str
+    at: Timestamp
+
+
+class CommandEvent(Model):
+    """`<base>/event/command`: the outcome of a command, or a note about something that is none."""
+
+    status: Status | None = None
+    name: str
+    id: str | None = None
+    source: str | None = None
+    error: ErrorInfo | None = None
+    at: Timestamp
+
+
+class CryptoState(Model):
+    """`<base>/cryptos/<SYMBOL>`, for active symbols and those with a position."""
+
+    state: Switch
+    topic_id: int | None
+    price: Amount | None
+    volume_24h: Amount | None
+    prediction: Amount | None
+    gap_pct: Amount | None
+    signal: Direction | None
+    confidence: Amount | None
+    """Half width of the network's 68 % interval, percent of the prediction."""
+    position: Position | None
+    updated_at: Timestamp
+
+
+class ActiveSet(RootModel[dict[str, int]]):
+    """`<base>/cryptos`: the active symbols with their topics."""
+
+
+class TopicView(Model):
+    """One Allora topic in the catalog."""
+
+    id: int
+    kind: Literal["price", "log_return"]
+    horizon: str
+    """`20m`, `8h`, `1d`."""
+
+
+class CatalogEntry(Model):
+    """One symbol of the catalog."""
+
+    availability: Literal["both", "hyperliquid", "allora"]
+    topics: list[TopicView]
+    max_leverage: int | None
+
+
+class CatalogView(RootModel[dict[str, CatalogEntry]]):
+    """`<base>/catalog`: every symbol that can be traded or is predicted."""
+
+
+class CatalogMatch(CatalogEntry):
+    """One row of the answer to the action `catalog`."""
+
+    symbol: str
+    active: bool
+    price: Amount | None
+    volume_24h: Amount | None
+
+
+class ConfigState(RootModel[dict[str, SettingState]]):
+    """`<base>/config`: the runtime settings in force."""
+
+
+class DependencyHealth(Model):
+    """How one dependency is doing."""
+
+    state: HealthState
+    breaker: Literal["closed", "open", "half_open"]
+    last_success_at: Timestamp | None
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+    last_error: str | None
+
+
+class Health(Model):
+    """`<base>/health`."""
+
+    mqtt: DependencyHealth
+    hyperliquid: DependencyHealth
+    allora: DependencyHealth
+    store: DependencyHealth
+
+
+class BreakerView(Model):
+    """A breaker that is open."""
+
+    name: str
+    reason: str
+    since: Timestamp
+
+
+class BotStatus(Model):
+    """`<base>/status`: the one JSON for dashboards."""
+
+    mode: Mode
+    since: Timestamp
+    reason: str
+    health: HealthState
+    warnings: list[Warn]
+    network: str
+    active_cryptos: dict[str, int]
+    equity_usd: Amount | None
+    daily_pnl_usd: Amount | None
+    exposure_usd: Amount | None
+    open_positions: int
+    last_signal: SignalView | None
+    last_order: OrderView | None
+    breakers: list[BreakerView]
+    uptime_s: float
+    version: str
+    instance_id: str
+    revision: int
+
+
+class Info(Model):
+    """`<base>/info`."""
+
+    version: str
+    protocol_version: int
+    network: str
+    account_address: str | None
+    capabilities: list[str]
+    crypto_sets: dict[str, list[str]]
+    strategies: list[str]
+    settings: dict[str, JsonValue]
+    instance_id: str
+    started_at: Timestamp
+
+
+class Heartbeat(Model):
+    """`<base>/heartbeat`: QoS 0, not retained."""
+
+    seq: int
+    at: Timestamp
+    uptime_s: float
+    mode: Mode
+    revision: int
+    instance_id: str
+    loop_lag_ms: float

@@ -1,0 +1,168 @@
+"""The runtime settings: what may be changed over MQTT while the bot runs, each with its range, step and unit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError
+
+from allora_mqtt.protocol.errors import ErrorCode, Rejected
+from allora_mqtt.protocol.model import Amount, Model
+
+
+class Raises(StrEnum):
+    """In which direction a change of a setting lets the bot risk more."""
+
+    UP = "up"
+    DOWN = "down"
+    ANY = "any"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """How a setting is shown and stepped in a user interface, and which way it raises risk."""
+
+    unit: str
+    step: Decimal | None
+    risk: Raises
+
+
+def _knob(unit: str, step: str | None, risk: Raises) -> Knob:
+    return Knob(unit, None if step is None else Decimal(step), risk)
+
+
+class RuntimeSettings(Model):
+    """The limits and parameters of trading that `<base>/config/set` changes; the defaults are safe for $500."""
+
+    price_gap_pct: Annotated[Amount, Field(ge=Decimal("0.01"), le=50), _knob("%", "0.05", Raises.DOWN)] = Decimal(
+        "0.25"
+    )
+    """How far the prediction must lie from the mark before a position is opened."""
+    amount_usd: Annotated[Amount, Field(ge=5, le=1_000_000), _knob("USD", "5", Raises.UP)] = Decimal(50)
+    """Money put into one trade, before leverage."""
+    max_leverage: Annotated[int, Field(ge=1, le=50), _knob("x", "1", Raises.UP)] = 2
+    """The leverage used, where the asset allows it."""
+    tp_ratio: Annotated[Amount, Field(ge=Decimal("0.1"), le=10), _knob("x gap", "0.1", Raises.NEVER)] = Decimal("1.0")
+    """Take profit at this many times the predicted gap."""
+    sl_ratio: Annotated[Amount, Field(ge=Decimal("0.1"), le=10), _knob("x gap", "0.1", Raises.UP)] = Decimal("0.5")
+    """Stop at this many times the predicted gap."""
+    exit_buffer_pct: Annotated[Amount, Field(ge=0, le=50), _knob("%", "0.1", Raises.UP)] = Decimal("1.0")
+    """A position is closed when the prediction has turned against it by more than this."""
+    max_slippage_pct: Annotated[Amount, Field(ge=Decimal("0.01"), le=10), _knob("%", "0.1", Raises.UP)] = Decimal("0.5")
+    """How far from the mark an entry may fill."""
+    max_spread_pct: Annotated[Amount, Field(ge=Decimal("0.01"), le=10), _knob("%", "0.1", Raises.UP)] = Decimal("0.5")
+    """No entry while the spread is wider than this."""
+    max_open_positions: Annotated[int, Field(ge=1, le=250), _knob("", "1", Raises.UP)] = 5
+    max_exposure_usd: Annotated[Amount, Field(ge=10, le=10_000_000), _knob("USD", "50", Raises.UP)] = Decimal(500)
+    """Upper bound of the summed notional of positions and pending entries."""
+    max_daily_loss_pct: Annotated[Amount, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(5)
+    max_drawdown_pct: Annotated[Amount, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(15)
+    cooldown_s: Annotated[int, Field(ge=0, le=604_800), _knob("s", "60", Raises.DOWN)] = 900
+    """No new entry in a coin for this long after its stop was hit."""
+    strategy: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), _knob("", None, Raises.ANY)] = "allora_gap"
+
+    def changed(self, changes: Mapping[str, object], hard_limits: "HardLimits") -> Self:
+        """Return the settings with some of them changed.
+
+        Args:
+            changes: new values by key.
+            hard_limits: the ceilings that no command can raise.
+
+        Raises:
+            Rejected: `UNKNOWN_KEY`, or `OUT_OF_RANGE` for a value outside its range or above a hard limit, or
+                `BAD_VALUE` for one of the wrong type. Nothing is changed then.
+        """
+        known = type(self).model_fields
+        for key in changes:
+            if key not in known:
+                raise Rejected(
+                    ErrorCode.UNKNOWN_KEY, f"There is no setting {key!r}; these can be changed: {', '.join(known)}."
+                )
+        try:
+            settings = type(self).model_validate({**self.model_dump(), **changes})
+        except ValidationError as invalid:
+            first = invalid.errors()[0]
+            out_of_range = first["type"] in _RANGE_ERRORS
+            raise Rejected(
+                ErrorCode.OUT_OF_RANGE if out_of_range else ErrorCode.BAD_VALUE,
+                f"{first['loc'][0]} = {first['input']!r} is not possible: {first['msg']}.",
+            ) from invalid
+        hard_limits.check(settings)
+        return settings
+
+    def raises_risk(self, new: "RuntimeSettings") -> bool:
+        """Tell whether any of the new values lets the bot risk more than the present ones."""
+        for key, knob in knobs().items():
+            old_value, new_value = getattr(self, key), getattr(new, key)
+            if old_value == new_value or knob.risk is Raises.NEVER:
+                continue
+            if knob.risk is Raises.ANY or (new_value > old_value) is (knob.risk is Raises.UP):
+                return True
+        return False
+
+
+_RANGE_ERRORS = {"greater_than_equal", "less_than_equal", "greater_than", "less_than"}
+
+
+class HardLimits(Model):
+    """Ceilings from the environment (`TRADE_HARD_MAX_…`): no MQTT command can raise a setting above them."""
+
+    amount_usd: Amount | None = None
+    max_leverage: int | None = None
+    max_slippage_pct: Amount | None = None
+    max_open_positions: int | None = None
+    max_exposure_usd: Amount | None = None
+    max_daily_loss_pct: Amount | None = None
+    max_drawdown_pct: Amount | None = None
+
+    def check(self, settings: RuntimeSettings) -> None:
+        """Refuse settings that exceed a ceiling.
+
+        Raises:
+            Rejected: `OUT_OF_RANGE`, naming the setting and the environment variable that bounds it.
+        """
+        for key, ceiling in self.model_dump(exclude_none=True).items():
+            if getattr(settings, key) > ceiling:
+                name = f"TRADE_HARD_MAX_{key.removeprefix('max_').upper()}"
+                raise Rejected(
+                    ErrorCode.OUT_OF_RANGE,
+                    f"{key} = {getattr(settings, key)} is above the hard limit {ceiling} ({name}), "
+                    "which only the bot's environment can raise.",
+                )
+
+
+class SettingState(Model):
+    """One runtime setting in force, with what a user interface needs to offer it."""
+
+    value: Amount | int | str
+    min: Amount | int | None = None
+    max: Amount | int | None = None
+    step: Amount | None = None
+    unit: str = ""
+
+
+def knobs() -> dict[str, Knob]:
+    """Return the display and risk facts of each runtime setting, by key."""
+    return {key: knob for key, field in RuntimeSettings.model_fields.items() for knob in field.metadata if _is(knob)}
+
+
+def _is(metadata: object) -> bool:
+    return isinstance(metadata, Knob)
+
+
+def describe(settings: RuntimeSettings, hard_limits: HardLimits) -> dict[str, SettingState]:
+    """Return the payload of `<base>/config`: each setting's value, range, step and unit."""
+    ceilings = hard_limits.model_dump(exclude_none=True)
+    described = {}
+    for key, knob in knobs().items():
+        bounds: dict[str, Any] = {}
+        for constraint in RuntimeSettings.model_fields[key].metadata:
+            bounds["min"] = getattr(constraint, "ge", bounds.get("min"))
+            bounds["max"] = getattr(constraint, "le", bounds.get("max"))
+        if key in ceilings:
+            bounds["max"] = min(ceilings[key], bounds["max"])
+        described[key] = SettingState(value=getattr(settings, key), **bounds, step=knob.step, unit=knob.unit)
+    return described

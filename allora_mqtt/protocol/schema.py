@@ -1,0 +1,87 @@
+"""The contract as JSON Schemas, one for each topic and direction."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from allora_mqtt.protocol import messages
+from allora_mqtt.protocol.commands import ACTIONS, Body, Envelope, SetConfig, SetCrypto, SetCryptos, SetMode
+from allora_mqtt.protocol.topics import Event
+
+SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+COMMANDS: Final[Mapping[str, type[Body]]] = {
+    "mode/set": SetMode,
+    "cryptos/set": SetCryptos,
+    "cryptos/{symbol}/set": SetCrypto,
+    "config/set": SetConfig,
+    **{f"request/{name}": model for name, model in ACTIONS.items()},
+}
+"""The command on each topic, without the base topic."""
+
+MESSAGES: Final[Mapping[str, type[BaseModel]]] = {
+    "response/{name}": messages.Response,
+    "last_command": messages.Response,
+    "status": messages.BotStatus,
+    "info": messages.Info,
+    "config": messages.ConfigState,
+    "cryptos": messages.ActiveSet,
+    "cryptos/{symbol}": messages.CryptoState,
+    "catalog": messages.CatalogView,
+    "account": messages.Account,
+    "positions": messages.Positions,
+    "health": messages.Health,
+    "heartbeat": messages.Heartbeat,
+    f"event/{Event.MODE_CHANGED}": messages.ModeChanged,
+    f"event/{Event.CRYPTO_CHANGED}": messages.CryptoChanged,
+    f"event/{Event.SIGNAL}": messages.SignalView,
+    f"event/{Event.ORDER}": messages.OrderView,
+    f"event/{Event.FILL}": messages.FillView,
+    f"event/{Event.POSITION_CLOSED}": messages.PositionClosed,
+    f"event/{Event.BREAKER_OPENED}": messages.BreakerChanged,
+    f"event/{Event.BREAKER_CLOSED}": messages.BreakerChanged,
+    f"event/{Event.COMMAND}": messages.CommandEvent,
+}
+"""The JSON message on each topic, without the base topic; `mode` and `availability` are bare words."""
+
+
+def export() -> dict[str, Any]:
+    """Return one JSON document with the schema of every command and message, sharing their definitions.
+
+    The document's `commands` and `messages` map topics (without the base) to schemas; a command's schema is that of its
+    JSON form with the envelope's fields beside its own.
+    """
+    inputs: list[type[BaseModel]] = [*COMMANDS.values(), Envelope]
+    outputs = list(dict.fromkeys(MESSAGES.values()))
+    references, definitions = models_json_schema(
+        [(model, "validation") for model in inputs] + [(model, "serialization") for model in outputs],
+        ref_template="#/$defs/{model}",
+    )
+    shared = definitions["$defs"]
+    return {
+        "$schema": SCHEMA_DIALECT,
+        "title": "allora-mqtt",
+        "commands": {topic: _with_envelope(shared, model) for topic, model in COMMANDS.items()},
+        "messages": {topic: references[model, "serialization"] for topic, model in MESSAGES.items()},
+        "$defs": shared,
+    }
+
+
+def _with_envelope(definitions: dict[str, Any], model: type[Body]) -> dict[str, Any]:
+    own: dict[str, Any] = definitions[model.__name__]
+    properties = {key: value for key, value in own.get("properties", {}).items() if not _in_topic(model, key)}
+    required = [key for key in own.get("required", []) if not _in_topic(model, key)]
+    return {
+        "title": model.__name__,
+        "description": own.get("description", ""),
+        "type": "object",
+        "properties": properties | definitions["Envelope"]["properties"],
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _in_topic(model: type[Body], key: str) -> bool:
+    return model is SetCrypto and key == "symbol"

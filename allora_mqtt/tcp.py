@@ -1,0 +1,23 @@
+"""Socket options without which one QoS 1 round trip takes 44 to 88 ms instead of a third of one.
+
+Nagle's algorithm holds a small packet back until the peer has acknowledged the one before, and the peer's kernel
+delays that acknowledgement by 40 ms. Clients that turn both off are fast even on a broker that does not.
+"""
+
+import socket
+from typing import Final
+
+_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+"""Linux only; elsewhere kernels decide for themselves."""
+
+
+def send_at_once(connection: socket.socket) -> None:
+    """Turn off Nagle's algorithm; to be called once when the connection is open."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    acknowledge_at_once(connection)
+
+
+def acknowledge_at_once(connection: socket.socket) -> None:
+    """Turn off delayed acknowledgement; to be called again after each read, because the kernel turns it on again."""
+    if _QUICKACK is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
