@@ -1,0 +1,1 @@
+"""Commands: from bytes to a journaled, executed and answered command."""

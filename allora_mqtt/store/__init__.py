@@ -1,0 +1,1 @@
+"""The journal of commands and the ledger of everything the bot did."""

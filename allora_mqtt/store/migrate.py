@@ -1,0 +1,51 @@
+"""Brings a database to the present schema, after a backup."""
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from allora_mqtt.store.database import open_engine, sqlite_path
+
+
+def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
+    """Create or upgrade the schema.
+
+    Args:
+        url: the database.
+        backup_dir: where a SQLite file that is about to be upgraded is copied first.
+        now: the time in the backup's name.
+
+    Returns:
+        The backup, if one was made.
+    """
+    path = sqlite_path(url)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config = Config()
+    config.set_main_option("script_location", "allora_mqtt.store:migrations")
+    engine = open_engine(url)
+    backup = None
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+        if present == ScriptDirectory.from_config(config).get_current_head():
+            return None
+    if path is not None and present is not None:
+        backup = _backup(path, backup_dir, now)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    engine.dispose()
+    return backup
+
+
+def _backup(path: Path, backup_dir: Path, now: datetime) -> Path:
+    backup_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target = backup_dir / f"{path.stem}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}{path.suffix}"
+    with sqlite3.connect(path) as source, sqlite3.connect(target) as copy:
+        source.backup(copy)
+    return target

@@ -1,0 +1,229 @@
+"""The tables, as SQLAlchemy Core sees them; `migrations/` brings a database here."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    false,
+    text,
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time with its zone, as RFC 3339 UTC text: sorts, compares and reads well on every engine."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """Write a time in UTC with microseconds."""
+        del dialect
+        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ANN401 - SQLAlchemy's signature
+        """Read it back."""
+        del dialect
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Money(TypeDecorator[Decimal]):
+    """An exact decimal, as text: SQLite has none of its own."""
+
+    impl = String(48)
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
+        """Write all its digits."""
+        del dialect
+        return None if value is None else format(value, "f")
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Decimal | None:  # noqa: ANN401 - SQLAlchemy's signature
+        """Read it back."""
+        del dialect
+        return None if value is None else Decimal(value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+bot_commands = Table(
+    "bot_commands",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("command_id", String(128)),
+    Column("duplicate_of", Integer),
+    Column("name", String(64), nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("payload_hash", String(64), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("packet_id", Integer),
+    Column("retained", Boolean, nullable=False),
+    Column("source", String(128)),
+    Column("issued_at", Moment),
+    Column("expires_at", Moment),
+    Column("received_at", Moment, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("error_code", String(32)),
+    Column("response", JSON),
+    Column("executed_at", Moment),
+    Column("answered", Boolean, nullable=False, server_default=false()),
+    sqlite_autoincrement=True,
+)
+"""The journal. `status` is PENDING, RUNNING, or how the command ended; `answered` once the broker has the response."""
+
+Index(
+    "uq_bot_commands_command_id",
+    bot_commands.c.command_id,
+    unique=True,
+    sqlite_where=bot_commands.c.duplicate_of.is_(None),
+    postgresql_where=bot_commands.c.duplicate_of.is_(None),
+)
+Index(
+    "ix_bot_commands_answered",
+    bot_commands.c.answered,
+    sqlite_where=text("answered = 0"),
+    postgresql_where=text("NOT answered"),
+)
+
+mailbox = Table(
+    "mailbox",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("payload_hash", String(64), primary_key=True),
+    Column("seq", Integer, nullable=False),
+)
+"""What was handled on each `/set` topic since the broker last confirmed that it holds nothing retained there."""
+
+state = Table("state", metadata, Column("key", String(64), primary_key=True), Column("value", JSON, nullable=False))
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", String(64), nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+crypto_configs = Table(
+    "crypto_configs",
+    metadata,
+    Column("symbol", String(20), primary_key=True),
+    Column("topic_id", Integer, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("signal_id", String(32), primary_key=True),
+    Column("symbol", String(20), nullable=False, index=True),
+    Column("topic_id", Integer, nullable=False),
+    Column("direction", String(8), nullable=False),
+    Column("prediction", Money),
+    Column("prediction_at", Moment),
+    Column("mark_price", Money),
+    Column("gap_pct", Money),
+    Column("acted", Boolean, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("order_id", String(34), primary_key=True),
+    Column("parent_id", String(34), index=True),
+    Column("signal_id", String(32)),
+    Column("symbol", String(20), nullable=False, index=True),
+    Column("side", String(4), nullable=False),
+    Column("purpose", String(8), nullable=False),
+    Column("size", Money, nullable=False),
+    Column("limit_price", Money, nullable=False),
+    Column("trigger_price", Money),
+    Column("reduce_only", Boolean, nullable=False),
+    Column("status", String(24), nullable=False, index=True),
+    Column("oid", Integer, index=True),
+    Column("filled_size", Money, nullable=False),
+    Column("average_price", Money),
+    Column("error", Text),
+    Column("reason", Text, nullable=False),
+    Column("envelope", JSON),
+    Column("nonce", Integer),
+    Column("at", Moment, nullable=False, index=True),
+    Column("updated_at", Moment, nullable=False),
+)
+"""Orders sent; `order_id` is the cloid. `envelope` is the signed action as it was stored before it left."""
+
+fills = Table(
+    "fills",
+    metadata,
+    Column("fill_id", String(64), primary_key=True),
+    Column("oid", Integer, nullable=False),
+    Column("order_id", String(34), index=True),
+    Column("symbol", String(20), nullable=False, index=True),
+    Column("side", String(4), nullable=False),
+    Column("direction", String(24), nullable=False),
+    Column("size", Money, nullable=False),
+    Column("price", Money, nullable=False),
+    Column("fee_usd", Money, nullable=False),
+    Column("closed_pnl_usd", Money, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
+)
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("position_id", String(34), primary_key=True),
+    Column("symbol", String(20), nullable=False, index=True),
+    Column("side", String(5), nullable=False),
+    Column("size", Money, nullable=False),
+    Column("entry_price", Money, nullable=False),
+    Column("stop_price", Money, nullable=False),
+    Column("target_price", Money, nullable=False),
+    Column("topic_id", Integer, nullable=False),
+    Column("signal_id", String(32), nullable=False),
+    Column("opened_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("closed_at", Moment, index=True),
+    Column("close_reason", Text),
+    Column("closed_pnl_usd", Money),
+)
+"""Positions the bot opened; `position_id` is the entry order's id, `expires_at` when the prediction's horizon ends."""
+
+equity = Table(
+    "equity",
+    metadata,
+    Column("at", Moment, primary_key=True),
+    Column("equity_usd", Money, nullable=False),
+    Column("exposure_usd", Money, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("type", String(32), nullable=False, index=True),
+    Column("content", JSON, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
+)
+"""The audit trail: append-only."""
