@@ -1,0 +1,1 @@
+"""What is known of the outside: HyperLiquid, Allora, the catalog, prices, precision."""

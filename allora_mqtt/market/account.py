@@ -1,0 +1,221 @@
+"""The account as the exchange has it: state, positions, resting orders and fills."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+from allora_mqtt.market.wire import optional_positive, to_decimal, to_int, to_positive
+
+Side = Literal["BUY", "SELL"]
+
+_UNIFIED = frozenset({"unifiedAccount", "portfolioMargin"})
+"""Account modes in which the collateral is told by the spot state and the perpetuals' account value may be 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionState:
+    """An open position. Prices and amounts in USD; `size` in coins, negative for a short one."""
+
+    symbol: str
+    size: Decimal
+    entry_price: Decimal
+    position_value_usd: Decimal
+    unrealized_pnl_usd: Decimal
+    margin_usd: Decimal
+    leverage: int
+    liquidation_price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """The account's money and its positions by symbol, at unix seconds `at`."""
+
+    equity_usd: Decimal
+    withdrawable_usd: Decimal
+    margin_used_usd: Decimal
+    positions: dict[str, PositionState]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RestingOrder:
+    """An order that waits on the exchange; one with a trigger price is a target (`tp`) or a stop (`sl`)."""
+
+    symbol: str
+    oid: int
+    cloid: str | None
+    side: Side
+    size: Decimal
+    limit_price: Decimal
+    trigger_price: Decimal | None
+    tpsl: Literal["tp", "sl"] | None
+    reduce_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A trade of the account. `direction` is the exchange's word, such as `Close Long`; `at` is unix seconds."""
+
+    tid: int
+    oid: int
+    cloid: str | None
+    symbol: str
+    side: Side
+    direction: str
+    size: Decimal
+    price: Decimal
+    fee_usd: Decimal
+    closed_pnl_usd: Decimal
+    at: float
+
+
+def parse_account(raw: Mapping[str, Any], at: float) -> AccountState:
+    """Read a `clearinghouseState`.
+
+    An unreadable position is an error and not left out: half a truth about money is worse than none.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: the answer has another shape.
+    """
+    summary = raw["marginSummary"]
+    positions = [_position(entry["position"]) for entry in raw["assetPositions"]]
+    return AccountState(
+        equity_usd=to_decimal(summary["accountValue"]),
+        withdrawable_usd=to_decimal(raw["withdrawable"]),
+        margin_used_usd=to_decimal(summary["totalMarginUsed"]),
+        positions={position.symbol: position for position in positions if position.size},
+        at=at,
+    )
+
+
+def is_unified(raw: object) -> bool:
+    """Whether the answer to `userAbstraction` names a mode whose collateral is told by the spot state.
+
+    Raises:
+        TypeError: the answer is no text.
+    """
+    if not isinstance(raw, str):
+        raise TypeError("not a text")
+    return raw in _UNIFIED
+
+
+def with_spot_collateral(state: AccountState, raw: Mapping[str, Any]) -> AccountState:
+    """Correct the money of a unified account by its `spotClearinghouseState`: USDC, and the positions' open profit.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: the answer has another shape.
+    """
+    usdc = next((balance for balance in raw["balances"] if balance["coin"] == "USDC"), None)
+    total = Decimal(0) if usdc is None else to_decimal(usdc["total"])
+    held = Decimal(0) if usdc is None else to_decimal(usdc["hold"])
+    open_profit = sum((position.unrealized_pnl_usd for position in state.positions.values()), Decimal(0))
+    return AccountState(
+        equity_usd=total + open_profit,
+        withdrawable_usd=max(total - held, Decimal(0)),
+        margin_used_usd=state.margin_used_usd,
+        positions=state.positions,
+        at=state.at,
+    )
+
+
+def parse_orders(raw: list[Mapping[str, Any]]) -> list[RestingOrder]:
+    """Read `frontendOpenOrders`; orders on spot markets are left out.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: the answer has another shape.
+    """
+    return [_order(entry) for entry in raw if not _is_spot(entry["coin"])]
+
+
+def parse_fills(raw: list[Mapping[str, Any]]) -> list[Fill]:
+    """Read `userFillsByTime`; fills on spot markets are left out.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: the answer has another shape.
+    """
+    return [_fill(entry) for entry in raw if not _is_spot(entry["coin"])]
+
+
+def parse_order_status(raw: Mapping[str, Any]) -> str | None:
+    """Read `orderStatus`: the status, or None for an order that the exchange does not know.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: the answer has another shape.
+    """
+    if raw["status"] == "unknownOid":
+        return None
+    return _text(raw["order"]["status"])
+
+
+def _is_spot(coin: str) -> bool:
+    return coin.startswith("@") or "/" in coin
+
+
+def _position(raw: Mapping[str, Any]) -> PositionState:
+    size = to_decimal(raw["szi"])
+    return PositionState(
+        symbol=_text(raw["coin"]),
+        size=size,
+        entry_price=to_positive(raw["entryPx"]) if size else Decimal(0),
+        position_value_usd=to_decimal(raw["positionValue"]),
+        unrealized_pnl_usd=to_decimal(raw["unrealizedPnl"]),
+        margin_usd=to_decimal(raw["marginUsed"]),
+        leverage=to_int(raw["leverage"]["value"]),
+        liquidation_price=optional_positive(raw.get("liquidationPx")),
+    )
+
+
+def _order(raw: Mapping[str, Any]) -> RestingOrder:
+    is_trigger = raw.get("isTrigger") is True
+    return RestingOrder(
+        symbol=_text(raw["coin"]),
+        oid=to_int(raw["oid"]),
+        cloid=_optional_text(raw.get("cloid")),
+        side=_side(raw["side"]),
+        size=to_decimal(raw["sz"]),
+        limit_price=to_decimal(raw["limitPx"]),
+        trigger_price=to_positive(raw["triggerPx"]) if is_trigger else None,
+        tpsl=_tpsl(_text(raw["orderType"])) if is_trigger else None,
+        reduce_only=raw.get("reduceOnly") is True,
+    )
+
+
+def _fill(raw: Mapping[str, Any]) -> Fill:
+    return Fill(
+        tid=to_int(raw["tid"]),
+        oid=to_int(raw["oid"]),
+        cloid=_optional_text(raw.get("cloid")),
+        symbol=_text(raw["coin"]),
+        side=_side(raw["side"]),
+        direction=_text(raw["dir"]),
+        size=to_positive(raw["sz"]),
+        price=to_positive(raw["px"]),
+        fee_usd=to_decimal(raw["fee"]),
+        closed_pnl_usd=to_decimal(raw["closedPnl"]),
+        at=to_int(raw["time"]) / 1000,
+    )
+
+
+def _side(raw: object) -> Side:
+    match raw:
+        case "B":
+            return "BUY"
+        case "A":
+            return "SELL"
+        case _:
+            raise ValueError(f"an unknown side {raw!r}")
+
+
+def _tpsl(order_type: str) -> Literal["tp", "sl"]:
+    return "tp" if order_type.lower().startswith("take profit") else "sl"
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str) or not raw:
+        raise ValueError("an empty or missing text")
+    return raw
+
+
+def _optional_text(raw: object) -> str | None:
+    return None if raw is None else _text(raw)

@@ -1,0 +1,367 @@
+"""The only door to HyperLiquid and its SDK.
+
+Reads are retried. Writes are split in two, so that the signed envelope can be stored before it leaves: `sign_…` makes
+an `Envelope` and sends nothing, `send` posts it once. The SDK blocks, so its calls run in small thread pools of this
+gateway, reads and writes apart: a slow read never holds up an order.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from eth_account.signers.local import LocalAccount
+from hyperliquid.api import API
+from hyperliquid.info import Info
+from hyperliquid.utils.constants import MAINNET_API_URL
+from hyperliquid.utils.types import Cloid
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+from urllib3.exceptions import HTTPError
+
+from allora_mqtt.market.account import (
+    AccountState,
+    Fill,
+    PositionState,
+    RestingOrder,
+    is_unified,
+    parse_account,
+    parse_fills,
+    parse_order_status,
+    parse_orders,
+    with_spot_collateral,
+)
+from allora_mqtt.market.answers import (
+    HttpRefusal,
+    TransientFailure,
+    decoded_write,
+    kind_of,
+    not_sent,
+    read_refused,
+    refuse_http_errors,
+    retry_pause_s,
+    unreadable,
+)
+from allora_mqtt.market.catalog import Asset, assets_from_meta
+from allora_mqtt.market.gate import GateClosed, GatedBody, SendGate
+from allora_mqtt.market.orders import (
+    DuplicateNonce,
+    Grouping,
+    OrderResult,
+    OrderSpec,
+    OutcomeUnknown,
+    Trigger,
+    cancel_action,
+    leverage_action,
+    order_action,
+    parse_results,
+)
+from allora_mqtt.market.signing import Envelope, Signer
+from allora_mqtt.protocol.errors import BotError, ErrorCode
+
+__all__ = [
+    "AccountState",
+    "DuplicateNonce",
+    "Envelope",
+    "Fill",
+    "Hyperliquid",
+    "OrderResult",
+    "OrderSpec",
+    "OutcomeUnknown",
+    "PositionState",
+    "RestingOrder",
+    "Trigger",
+]
+
+_THREADS = 4
+"""Of each kind; more requests at once than this would only meet the exchange's rate limit."""
+_READ_TRIES = 3
+_WRITE_TIMEOUTS = 2.5
+"""One for connecting, one for the answer, and half of one for waiting for a thread."""
+_FILLS_PER_PAGE = 2000
+_MAX_FILL_PAGES = 10
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+_T = TypeVar("_T")
+
+
+class Hyperliquid:
+    """HyperLiquid's perpetuals for one account.
+
+    Args:
+        base_url: the API without a path; the SDK knows mainnet by its exact address, so a final slash is dropped.
+        timeout_s: for connecting and for each wait for an answer.
+        account_address: the account that trades, which is not the agent wallet's own address.
+        wallet: the (agent) wallet that signs, or None to read only.
+        vault_address: the vault or sub-account to trade for.
+        clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        timeout_s: float,
+        account_address: str,
+        wallet: LocalAccount | None,
+        vault_address: str | None,
+        clock: Callable[[], float],
+    ) -> None:
+        url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._account = vault_address or account_address
+        self._clock = clock
+        self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)
+        self._assets: dict[str, Asset] = {}
+        self._is_unified: bool | None = None
+        # Asset numbers are kept here and not in the SDK, whose own tables break on one bad entry; given empty ones, its
+        # constructor asks nothing of the network.
+        empty: dict[str, list[Any]] = {"universe": [], "tokens": []}
+        self._info = Info(url, skip_ws=True, meta=empty, spot_meta=empty, timeout=timeout_s)
+        self._info.session.hooks["response"].append(refuse_http_errors)
+        self._writing = API(url, timeout_s)
+        self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="hyperliquid-read")
+        self._writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="hyperliquid-write")
+
+    async def connect(self) -> None:
+        """Fetch the universe once; signing needs it.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        self._assets = await self._read("its list of assets", self._info.meta, _assets)
+
+    async def close(self) -> None:
+        """Close the connections; what still runs in a thread ends by its own timeout."""
+        for pool in (self._readers, self._writers):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._info.session.close()
+        self._writing.session.close()
+
+    async def meta_and_contexts(self) -> tuple[dict[str, Any], list[Any]]:
+        """The universe and the market context of each asset, for `assets_from_meta` and `quotes_from_contexts`.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        meta, contexts = await self._read("its market data", self._info.meta_and_asset_ctxs, _meta_and_contexts)
+        # A listing that is new since `connect` can be traded as soon as it is seen.
+        self._assets = assets_from_meta(meta)
+        return meta, contexts
+
+    async def user_state(self) -> AccountState:
+        """The account's money and positions.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        if self._is_unified is None:
+            self._is_unified = await self._ask_if_unified()
+        call = partial(self._info.user_state, self._account)
+        state = await self._read("the account", call, lambda raw: parse_account(raw, self._clock()))
+        if not self._is_unified:
+            return state
+        spot = partial(self._info.spot_user_state, self._account)
+        return await self._read("the account's collateral", spot, partial(with_spot_collateral, state))
+
+    async def open_orders(self) -> list[RestingOrder]:
+        """Every order that rests on the exchange, stops and targets included.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        return await self._read(
+            "the open orders",
+            partial(self._info.frontend_open_orders, self._account),
+            lambda raw: parse_orders(_list(raw)),
+        )
+
+    async def fills(self, since_ms: int) -> list[Fill]:
+        """The account's fills from a moment on (unix milliseconds), oldest first; at most about 20,000.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        found: dict[tuple[int, int], Fill] = {}
+        start_ms = since_ms
+        for _ in range(_MAX_FILL_PAGES):
+            call = partial(self._info.user_fills_by_time, self._account, start_ms)
+            rows, fills, newest_ms = await self._read("the fills", call, _fill_page)
+            # One trade id can belong to two orders of the same account.
+            found.update({(fill.tid, fill.oid): fill for fill in fills})
+            if rows < _FILLS_PER_PAGE or newest_ms <= start_ms:
+                break
+            start_ms = newest_ms
+        return sorted(found.values(), key=lambda fill: (fill.at, fill.tid))
+
+    async def order_status(self, cloid: str) -> str | None:
+        """The exchange's status of an order by our id, such as `filled`; None while it knows no such order.
+
+        It may say so for about a second after a fill.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        call = partial(self._info.query_order_by_cloid, self._account, Cloid.from_str(cloid.lower()))
+        return await self._read("an order's status", call, parse_order_status)
+
+    def sign_orders(
+        self, orders: Sequence[OrderSpec], grouping: Grouping, nonce: int, expires_after_ms: int | None
+    ) -> Envelope:
+        """Sign orders as one action; sends nothing.
+
+        Args:
+            orders: rounded to the exchange's steps; for `normalTpsl` the entry first, then its target and stop.
+            grouping: how they belong together.
+            nonce: from a `NonceSource`.
+            expires_after_ms: unix milliseconds after which the exchange must not run them any more.
+
+        Raises:
+            BotError: UNKNOWN_SYMBOL, BAD_VALUE for an order the exchange would refuse, NOT_ALLOWED without a key.
+        """
+        return self._sign(order_action(orders, grouping, self._assets), nonce, expires_after_ms)
+
+    def sign_cancels(
+        self, cancels: Sequence[tuple[str, int]], nonce: int, expires_after_ms: int | None = None
+    ) -> Envelope:
+        """Sign the cancelling of orders, given as pairs of symbol and order id; sends nothing.
+
+        Raises:
+            BotError: UNKNOWN_SYMBOL, BAD_VALUE for none, NOT_ALLOWED without a key.
+        """
+        return self._sign(cancel_action(cancels, self._assets), nonce, expires_after_ms)
+
+    def sign_leverage(
+        self, symbol: str, leverage: int, *, is_cross: bool, nonce: int, expires_after_ms: int | None = None
+    ) -> Envelope:
+        """Sign a change of an asset's leverage; sends nothing.
+
+        Raises:
+            BotError: UNKNOWN_SYMBOL, OUT_OF_RANGE, NOT_ALLOWED without a key.
+        """
+        action = leverage_action(symbol, leverage, is_cross=is_cross, assets=self._assets)
+        return self._sign(action, nonce, expires_after_ms)
+
+    async def send(self, envelope: Envelope, gate: SendGate | None = None) -> list[OrderResult]:
+        """Post an envelope, once.
+
+        Args:
+            envelope: stored before this is called; sending the same one again is safe.
+            gate: for what raises exposure; None for reduce-only orders, cancels and settings that lower risk.
+
+        Returns:
+            One result per order, cancel or setting, in order; a refusal of one order is in its result.
+
+        Raises:
+            OutcomeUnknown: the bytes left and no usable answer came.
+            GateClosed: the gate stopped it; nothing left.
+            DuplicateNonce: the exchange has this envelope already.
+            BotError: EXCHANGE_REJECTED when refused as a whole; EXCHANGE_UNREACHABLE when nothing left.
+        """
+        if gate is not None and not gate.is_open:
+            raise GateClosed
+        body = GatedBody(envelope.to_json().encode(), gate)
+        running = _in_thread(self._writers, partial(self._post, body))
+        try:
+            # Connecting and answering have their own timeouts in the thread; this one also covers waiting for a thread.
+            answer = await asyncio.wait_for(running, _WRITE_TIMEOUTS * self._timeout_s)
+        except TimeoutError as error:
+            if body.abandon():
+                raise not_sent("it took too long to connect") from error
+            raise OutcomeUnknown("no answer came in time") from error
+        except asyncio.CancelledError:
+            body.abandon()
+            raise
+        return parse_results(answer, envelope.action_count)
+
+    def _sign(self, action: dict[str, Any], nonce: int, expires_after_ms: int | None) -> Envelope:
+        if self._signer is None:
+            raise BotError(ErrorCode.NOT_ALLOWED, "There is no key to sign orders with; set HL_SECRET_KEY.")
+        return self._signer.sign(action, nonce, expires_after_ms)
+
+    def _post(self, body: GatedBody) -> object:
+        """Post a body and decode the answer; runs in a writer thread."""
+        try:
+            with body:
+                # A redirect would carry a signed order to another address.
+                response = self._writing.session.post(
+                    f"{self._writing.base_url}/exchange",
+                    data=body,
+                    timeout=self._timeout_s,
+                    allow_redirects=False,
+                )
+        except (OSError, HTTPError) as error:
+            if body.left:
+                raise OutcomeUnknown(f"the connection failed ({kind_of(error)})") from error
+            raise not_sent(kind_of(error)) from error
+        return decoded_write(response)
+
+    async def _ask_if_unified(self) -> bool:
+        call = partial(self._info.query_user_abstraction_state, self._account)
+        try:
+            return await self._read("the account's mode", call, is_unified)
+        except TransientFailure:
+            raise
+        except BotError:
+            # A server that does not know the question has no such accounts.
+            return False
+
+    async def _read(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_READ_TRIES),
+            wait=retry_pause_s,
+            retry=retry_if_exception_type(TransientFailure),
+            reraise=True,
+        )
+        return await retrying(self._read_once, what, call, parse)
+
+    async def _read_once(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
+        running = _in_thread(self._readers, call)
+        try:
+            raw = await asyncio.wait_for(running, self._timeout_s)
+        except HttpRefusal as refusal:
+            raise read_refused(what, refusal.status) from refusal
+        except (OSError, HTTPError) as error:
+            raise TransientFailure(
+                f"HyperLiquid could not be asked for {what} ({kind_of(error)}); check the network and HL_BASE_URL."
+            ) from error
+        except _MALFORMED as error:
+            raise unreadable(what) from error
+        try:
+            return parse(raw)
+        except _MALFORMED as error:
+            raise unreadable(what) from error
+
+
+def _in_thread(pool: ThreadPoolExecutor, call: Callable[[], _T]) -> asyncio.Future[_T]:
+    try:
+        return asyncio.get_running_loop().run_in_executor(pool, call)
+    except RuntimeError as error:
+        raise not_sent("the connection was closed") from error
+
+
+def _list(raw: object) -> list[Any]:
+    if not isinstance(raw, list):
+        raise TypeError("not a list")
+    return raw
+
+
+def _assets(raw: object) -> dict[str, Asset]:
+    assets = assets_from_meta(raw)
+    if not assets:
+        raise ValueError("no assets")
+    return assets
+
+
+def _meta_and_contexts(raw: object) -> tuple[dict[str, Any], list[Any]]:
+    match raw:
+        case [dict(meta), list(contexts)] if assets_from_meta(meta):
+            return meta, contexts
+        case _:
+            raise ValueError("not a universe with contexts")
+
+
+def _fill_page(raw: object) -> tuple[int, list[Fill], int]:
+    """How many rows a page has, its fills, and the newest time in it (spot fills count towards the page)."""
+    rows = _list(raw)
+    return len(rows), parse_fills(rows), max((int(row["time"]) for row in rows), default=0)

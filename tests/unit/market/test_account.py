@@ -1,0 +1,126 @@
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from allora_mqtt.market.account import (
+    PositionState,
+    parse_account,
+    parse_fills,
+    parse_order_status,
+    parse_orders,
+    with_spot_collateral,
+)
+
+POSITION = {
+    "coin": "BTC",
+    "szi": "-0.00785",
+    "leverage": {"type": "cross", "value": 20},
+    "entryPx": "26951.0",
+    "positionValue": "211.6",
+    "unrealizedPnl": "-1.5",
+    "liquidationPx": None,
+    "marginUsed": "10.58",
+}
+STATE: dict[str, Any] = {
+    "marginSummary": {"accountValue": "1000.5", "totalMarginUsed": "10.58"},
+    "withdrawable": "900",
+    "assetPositions": [
+        {"type": "oneWay", "position": POSITION},
+        {"type": "oneWay", "position": POSITION | {"coin": "ETH", "szi": "0.0", "entryPx": None}},
+    ],
+}
+ORDER = {
+    "coin": "ETH",
+    "limitPx": "2700.0",
+    "oid": 5,
+    "side": "A",
+    "sz": "0.02",
+    "isTrigger": True,
+    "triggerPx": "2800.0",
+    "orderType": "Stop Market",
+    "reduceOnly": True,
+    "cloid": "0x01",
+}
+FILL = {
+    "closedPnl": "-1.5",
+    "coin": "ETH",
+    "dir": "Close Long",
+    "fee": "0.02",
+    "oid": 5,
+    "px": "2800",
+    "side": "A",
+    "sz": "0.02",
+    "time": 1700000000123,
+    "tid": 77,
+}
+
+
+def test_the_account_and_its_open_positions() -> None:
+    state = parse_account(STATE, 5.0)
+    assert (state.equity_usd, state.withdrawable_usd, state.margin_used_usd, state.at) == (
+        Decimal("1000.5"),
+        Decimal(900),
+        Decimal("10.58"),
+        5.0,
+    )
+    assert state.positions == {
+        "BTC": PositionState(
+            symbol="BTC",
+            size=Decimal("-0.00785"),
+            entry_price=Decimal("26951.0"),
+            position_value_usd=Decimal("211.6"),
+            unrealized_pnl_usd=Decimal("-1.5"),
+            margin_usd=Decimal("10.58"),
+            leverage=20,
+            liquidation_price=None,
+        )
+    }
+
+
+def test_half_an_account_is_an_error() -> None:
+    broken = STATE | {"assetPositions": [{"position": POSITION | {"szi": "NaN"}}]}
+    with pytest.raises(ValueError, match="finite"):
+        parse_account(broken, 0)
+
+
+def test_a_unified_accounts_money_is_its_usdc() -> None:
+    state = parse_account(STATE, 5.0)
+    spot = {"balances": [{"coin": "HYPE", "total": "1", "hold": "0"}, {"coin": "USDC", "total": "500", "hold": "20"}]}
+    unified = with_spot_collateral(state, spot)
+    assert (unified.equity_usd, unified.withdrawable_usd) == (Decimal("498.5"), Decimal(480))
+    assert unified.positions == state.positions
+    assert with_spot_collateral(state, {"balances": []}).withdrawable_usd == 0
+
+
+def test_resting_orders_with_stops_and_targets() -> None:
+    plain = ORDER | {"isTrigger": False, "triggerPx": "0.0", "orderType": "Limit", "side": "B", "cloid": None}
+    target = ORDER | {"orderType": "Take Profit Market"}
+    stop, tp, limit = parse_orders([ORDER, target, plain, ORDER | {"coin": "@107"}, ORDER | {"coin": "PURR/USDC"}])
+    assert (stop.tpsl, stop.trigger_price, stop.side, stop.reduce_only, stop.cloid) == (
+        "sl",
+        Decimal(2800),
+        "SELL",
+        True,
+        "0x01",
+    )
+    assert tp.tpsl == "tp"
+    assert (limit.tpsl, limit.trigger_price, limit.side, limit.cloid) == (None, None, "BUY", None)
+
+
+def test_fills() -> None:
+    (fill,) = parse_fills([FILL, FILL | {"coin": "@107"}])
+    assert (fill.tid, fill.oid, fill.cloid, fill.symbol, fill.side) == (77, 5, None, "ETH", "SELL")
+    assert (fill.direction, fill.size, fill.price) == ("Close Long", Decimal("0.02"), Decimal(2800))
+    assert (fill.fee_usd, fill.closed_pnl_usd, fill.at) == (Decimal("0.02"), Decimal("-1.5"), 1700000000.123)
+
+
+@pytest.mark.parametrize("changes", [{"side": "X"}, {"px": "0"}, {"dir": ""}, {"coin": None}])
+def test_an_unreadable_fill_is_an_error(changes: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, AttributeError)):
+        parse_fills([FILL | changes])
+
+
+def test_an_orders_status() -> None:
+    assert parse_order_status({"status": "unknownOid"}) is None
+    assert parse_order_status({"status": "order", "order": {"order": {}, "status": "filled"}}) == "filled"

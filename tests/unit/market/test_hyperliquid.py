@@ -1,0 +1,371 @@
+import asyncio
+import json
+import threading
+from decimal import Decimal
+
+import pytest
+import requests
+from eth_account.signers.local import LocalAccount
+from hyperliquid.utils.signing import recover_agent_or_user_from_l1_action
+
+from allora_mqtt.market.gate import GateClosed, SendGate
+from allora_mqtt.market.hyperliquid import DuplicateNonce, Envelope, Hyperliquid, OrderSpec, OutcomeUnknown
+from allora_mqtt.market.orders import OrderResult
+from allora_mqtt.protocol.errors import BotError, ErrorCode
+from tests.unit.market.conftest import ADDRESS
+from tests.unit.market.exchange import META, FakeExchange, Raw
+from tests.unit.market.test_account import FILL, ORDER, STATE
+
+ORDER_SPEC = OrderSpec(
+    symbol="ETH",
+    is_buy=True,
+    size=Decimal("0.02"),
+    limit_price=Decimal("2900.5"),
+    tif="Ioc",
+    trigger=None,
+    reduce_only=False,
+    cloid="0x" + "0a" * 16,
+)
+FILLED = {
+    "status": "ok",
+    "response": {
+        "type": "order",
+        "data": {"statuses": [{"filled": {"totalSz": "0.02", "avgPx": "2900.5", "oid": 2}}]},
+    },
+}
+
+
+def door(url: str, wallet: LocalAccount | None = None, timeout_s: float = 2, vault: str | None = None) -> Hyperliquid:
+    return Hyperliquid(
+        base_url=url,
+        timeout_s=timeout_s,
+        account_address=ADDRESS,
+        wallet=wallet,
+        vault_address=vault,
+        clock=lambda: 1000.0,
+    )
+
+
+def order(gateway: Hyperliquid, nonce: int = 1_700_000_000_000) -> Envelope:
+    return gateway.sign_orders([ORDER_SPEC], "na", nonce, nonce + 5000)
+
+
+async def test_connecting_is_one_request(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    assert gateway.sign_cancels([("ETH", 1)], 5).action["cancels"] == [{"a": 2, "o": 1}]
+    assert [kind for kind, _ in exchange.requests] == ["meta"]
+
+
+async def test_reads_ask_for_the_account(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers |= {
+        "clearinghouseState": STATE,
+        "frontendOpenOrders": [ORDER],
+        "orderStatus": {"status": "unknownOid"},
+        "metaAndAssetCtxs": [META, [{}, {}, {}]],
+    }
+    assert (await gateway.user_state()).equity_usd == Decimal("1000.5")
+    assert (await gateway.user_state()).at == 1000.0
+    assert exchange.asked("userAbstraction") == 1
+    assert [found.oid for found in await gateway.open_orders()] == [5]
+    assert await gateway.order_status("0x" + "0A" * 16) is None
+    assert exchange.requests[-1][1] == {"type": "orderStatus", "user": ADDRESS, "oid": "0x" + "0a" * 16}
+    meta, contexts = await gateway.meta_and_contexts()
+    assert (meta, len(contexts)) == (META, 3)
+    assert {body["user"] for kind, body in exchange.requests if "meta" not in kind} == {ADDRESS}
+
+
+async def test_a_vaults_account_is_the_vaults(exchange: FakeExchange, wallet: LocalAccount) -> None:
+    vault = "0x" + "cd" * 20
+    gateway = door(exchange.url, wallet, vault=vault)
+    await gateway.connect()
+    exchange.answers["frontendOpenOrders"] = []
+    await gateway.open_orders()
+    assert exchange.requests[-1][1]["user"] == vault
+    assert order(gateway).vault_address == vault
+    await gateway.close()
+
+
+async def test_a_unified_account_is_read_from_its_spot_state(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers |= {
+        "userAbstraction": "unifiedAccount",
+        "clearinghouseState": STATE,
+        "spotClearinghouseState": {"balances": [{"coin": "USDC", "total": "50", "hold": "1"}]},
+    }
+    assert (await gateway.user_state()).withdrawable_usd == 49
+
+
+async def test_a_server_without_account_modes(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers |= {"userAbstraction": Raw(422, b"Failed to deserialize"), "clearinghouseState": STATE}
+    assert (await gateway.user_state()).equity_usd == Decimal("1000.5")
+
+
+async def test_long_histories_of_fills_are_read_in_pages(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    first = [FILL | {"tid": tid, "time": 1000 + tid} for tid in range(2000)]
+    second = [FILL | {"tid": 1999, "time": 2999}, FILL | {"tid": 2000, "time": 3000}]
+    exchange.answers["userFillsByTime"] = [Raw(body=json.dumps(rows).encode()) for rows in (first, second)]
+    fills = await gateway.fills(1000)
+    assert [fill.tid for fill in fills] == list(range(2001))
+    assert [body["startTime"] for kind, body in exchange.requests if kind == "userFillsByTime"] == [1000, 2999]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Raw(429, b"null"),
+        Raw(503, b"<html>"),
+        Raw(200, b"<html>"),
+        Raw(200, b"null"),
+        Raw(200, b"[]"),
+        Raw(200, b'{"assetPositions":[]}'),
+        Raw(drop=True),
+    ],
+)
+async def test_a_passing_fault_of_a_read_is_tried_again(
+    gateway: Hyperliquid, exchange: FakeExchange, fault: Raw
+) -> None:
+    exchange.answers["clearinghouseState"] = [fault, Raw(body=json.dumps(STATE).encode())]
+    assert (await gateway.user_state()).equity_usd == Decimal("1000.5")
+    assert exchange.asked("clearinghouseState") == 2
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"{}", b'"x"', b"<html>", b'{"code":1}', b"\xff\xfe"])
+async def test_a_refused_read_is_a_boterror_whatever_its_body(
+    gateway: Hyperliquid, exchange: FakeExchange, body: bytes
+) -> None:
+    exchange.answers["frontendOpenOrders"] = Raw(422, body)
+    with pytest.raises(BotError, match=r"EXCHANGE_UNREACHABLE.*HTTP 422"):
+        await gateway.open_orders()
+    assert exchange.asked("frontendOpenOrders") == 1
+
+
+async def test_a_read_that_keeps_failing_is_given_up(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers["frontendOpenOrders"] = Raw(200, b"[1]")
+    with pytest.raises(BotError) as caught:
+        await gateway.open_orders()
+    assert caught.value.code == ErrorCode.EXCHANGE_UNREACHABLE
+    assert exchange.asked("frontendOpenOrders") == 3
+
+
+async def test_a_read_that_hangs_is_given_up(exchange: FakeExchange) -> None:
+    exchange.answers["meta"] = Raw(delay_s=1)
+    gateway = door(exchange.url, timeout_s=0.1)
+    with pytest.raises(BotError, match="EXCHANGE_UNREACHABLE"):
+        await gateway.connect()
+    await gateway.close()
+
+
+async def test_nobody_listening(wallet: LocalAccount, gateway: Hyperliquid, unused_tcp_port: int) -> None:
+    nowhere = door(f"http://127.0.0.1:{unused_tcp_port}", wallet)
+    with pytest.raises(BotError, match="EXCHANGE_UNREACHABLE"):
+        await nowhere.connect()
+    with pytest.raises(BotError, match="was not sent") as caught:
+        await nowhere.send(order(gateway))
+    assert not isinstance(caught.value, OutcomeUnknown)
+    await nowhere.close()
+
+
+async def test_an_order_leaves_as_it_was_stored(
+    gateway: Hyperliquid, exchange: FakeExchange, wallet: LocalAccount
+) -> None:
+    exchange.answers["order"] = FILLED
+    envelope = order(gateway)
+    stored = envelope.to_json()
+    gate = SendGate()
+    gate.open()
+    assert await gateway.send(Envelope.from_json(stored), gate) == [
+        OrderResult("filled", 2, Decimal("0.02"), Decimal("2900.5"))
+    ]
+    assert exchange.bodies == [stored.encode()]
+    body = json.loads(exchange.bodies[0])
+    signer = recover_agent_or_user_from_l1_action(
+        body["action"], body["signature"], body["vaultAddress"], body["nonce"], body["expiresAfter"], False
+    )
+    assert signer == wallet.address
+    assert gate.close(0)
+
+
+async def test_mainnet_is_signed_for_with_a_slash_too(wallet: LocalAccount, exchange: FakeExchange) -> None:
+    signatures = []
+    for url in ("https://api.hyperliquid.xyz", "https://api.hyperliquid.xyz/", exchange.url):
+        gateway = door(url, wallet)
+        gateway._assets = {}
+        with pytest.raises(BotError, match="UNKNOWN_SYMBOL"):
+            gateway.sign_cancels([("ETH", 1)], 5)
+        signatures.append(gateway._sign({"type": "noop"}, 5, None).signature)
+        await gateway.close()
+    assert signatures[0] == signatures[1] != signatures[2]
+
+
+async def test_leverage_is_a_setting(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers["updateLeverage"] = {"status": "ok", "response": {"type": "default"}}
+    envelope = gateway.sign_leverage("ETH", 3, is_cross=False, nonce=9)
+    assert await gateway.send(envelope) == [OrderResult("success")]
+    assert exchange.requests[-1][1]["action"] == {
+        "type": "updateLeverage",
+        "asset": 2,
+        "isCross": False,
+        "leverage": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Raw(500),
+        Raw(502, b"<html>"),
+        Raw(408),
+        Raw(200, b"<html>"),
+        Raw(200, b"null"),
+        Raw(302, headers={"Location": "/exchange"}),
+        Raw(drop=True),
+    ],
+)
+async def test_a_write_without_a_usable_answer_is_sent_once_and_its_outcome_is_unknown(
+    gateway: Hyperliquid, exchange: FakeExchange, fault: Raw
+) -> None:
+    exchange.answers["order"] = fault
+    with pytest.raises(OutcomeUnknown, match="EXCHANGE_UNREACHABLE"):
+        await gateway.send(order(gateway))
+    assert len(exchange.bodies) == 1
+
+
+async def test_a_write_that_hangs_has_an_unknown_outcome(exchange: FakeExchange, wallet: LocalAccount) -> None:
+    gateway = door(exchange.url, wallet, timeout_s=0.2)
+    await gateway.connect()
+    exchange.answers["order"] = Raw(delay_s=1)
+    gate = SendGate()
+    gate.open()
+    with pytest.raises(OutcomeUnknown):
+        await gateway.send(order(gateway), gate)
+    assert len(exchange.bodies) == 1
+    assert gate.close(0)
+    await gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Raw(429, b"null"), ErrorCode.EXCHANGE_UNREACHABLE),
+        (Raw(422, b"Failed to deserialize"), ErrorCode.EXCHANGE_REJECTED),
+        ({"status": "err", "response": "Invalid TP/SL price."}, ErrorCode.EXCHANGE_REJECTED),
+    ],
+)
+async def test_a_refused_write_did_not_run(
+    gateway: Hyperliquid, exchange: FakeExchange, answer: object, code: ErrorCode
+) -> None:
+    exchange.answers["order"] = answer
+    with pytest.raises(BotError) as caught:
+        await gateway.send(order(gateway))
+    assert caught.value.code == code
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert len(exchange.bodies) == 1
+
+
+async def test_a_replay_of_what_arrived_is_recognised(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers["order"] = {"status": "err", "response": "Invalid nonce: duplicate nonce 5"}
+    with pytest.raises(DuplicateNonce):
+        await gateway.send(order(gateway))
+
+
+async def test_a_closed_gate_stops_orders_and_not_cancels(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers["cancel"] = {
+        "status": "ok",
+        "response": {"type": "cancel", "data": {"statuses": ["success"]}},
+    }
+    with pytest.raises(GateClosed):
+        await gateway.send(order(gateway), SendGate())
+    assert await gateway.send(gateway.sign_cancels([("ETH", 1)], 6)) == [OrderResult("success")]
+    assert len(exchange.bodies) == 1
+
+
+async def test_orders_that_wait_for_a_thread_do_not_leave_after_the_gate_closed(
+    gateway: Hyperliquid, exchange: FakeExchange
+) -> None:
+    """Many orders at once on few threads: those still waiting when the gate closes stay at home."""
+    gate = SendGate()
+    gate.open()
+    arrived = asyncio.Event()
+    exchange.on_exchange = arrived.set
+    exchange.answers["order"] = Raw(body=json.dumps(FILLED).encode(), delay_s=0.1)
+    sending = [asyncio.create_task(gateway.send(order(gateway, nonce), gate)) for nonce in range(1, 21)]
+    await arrived.wait()
+    assert await gate.aclose(1)
+    await asyncio.sleep(0.02)
+    at_close = len(exchange.bodies)
+    outcomes = await asyncio.gather(*sending, return_exceptions=True)
+    assert len(exchange.bodies) == at_close <= 4
+    assert sum(isinstance(outcome, GateClosed) for outcome in outcomes) == 20 - at_close
+
+
+async def test_a_cancelled_send_that_has_not_left_never_leaves(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers["order"] = Raw(body=json.dumps(FILLED).encode(), delay_s=0.1)
+    sending = [asyncio.create_task(gateway.send(order(gateway, nonce))) for nonce in range(1, 11)]
+    await asyncio.sleep(0.05)
+    at_cancel = len(exchange.bodies)
+    for task in sending:
+        task.cancel()
+    await asyncio.gather(*sending, return_exceptions=True)
+    await asyncio.sleep(0.2)
+    assert len(exchange.bodies) == at_cancel
+
+
+class Hold:
+    """Holds a request of the session after its thread began and before anything of it is sent."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        self.began.set()
+        self.go_on.wait(5)
+        return request
+
+
+async def test_a_send_that_is_cancelled_while_connecting_never_leaves(
+    gateway: Hyperliquid, exchange: FakeExchange
+) -> None:
+    hold = Hold()
+    gateway._writing.session.auth = hold
+    sending = asyncio.create_task(gateway.send(order(gateway)))
+    await asyncio.to_thread(hold.began.wait, 5)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    hold.go_on.set()
+    await asyncio.sleep(0.1)
+    assert exchange.bodies == []
+
+
+async def test_a_send_that_gave_up_before_it_left_was_not_sent(exchange: FakeExchange, wallet: LocalAccount) -> None:
+    gateway = door(exchange.url, wallet, timeout_s=0.1)
+    await gateway.connect()
+    hold = Hold()
+    gateway._writing.session.auth = hold
+    with pytest.raises(BotError, match="was not sent") as caught:
+        await gateway.send(order(gateway))
+    assert not isinstance(caught.value, OutcomeUnknown)
+    hold.go_on.set()
+    await asyncio.sleep(0.1)
+    assert exchange.bodies == []
+    await gateway.close()
+
+
+async def test_without_a_key_nothing_is_signed(exchange: FakeExchange) -> None:
+    gateway = door(exchange.url)
+    await gateway.connect()
+    with pytest.raises(BotError, match=r"NOT_ALLOWED.*HL_SECRET_KEY"):
+        order(gateway)
+    await gateway.close()
+
+
+async def test_after_closing_calls_fail_in_words(gateway: Hyperliquid) -> None:
+    envelope = order(gateway)
+    await gateway.close()
+    for call in (gateway.open_orders(), gateway.send(envelope)):
+        with pytest.raises(BotError, match="EXCHANGE_UNREACHABLE"):
+            await call
+
+
+async def test_the_key_is_in_no_repr(gateway: Hyperliquid, wallet: LocalAccount) -> None:
+    shown = f"{gateway!r} {vars(gateway)!r} {order(gateway)!r}"
+    assert wallet.key.hex().removeprefix("0x") not in shown
