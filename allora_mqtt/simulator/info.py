@@ -1,0 +1,228 @@
+"""The queries of `POST /info`: one function a type."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from allora_mqtt.simulator import info_views as views
+from allora_mqtt.simulator.account import Account
+from allora_mqtt.simulator.limits import rate_limit_view
+from allora_mqtt.simulator.universe import Asset
+from allora_mqtt.simulator.world import World
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_DEFAULT_LATE_FILLS_S = 2.0
+_DEFAULT_LAG_S = 5.0
+_NEVER_MS = 253_402_300_799_000  # the end of the year 9999
+_USDC = {
+    "name": "USDC",
+    "szDecimals": 8,
+    "weiDecimals": 8,
+    "index": 0,
+    "tokenId": "0x6d1e7cde53ba9467b783cb7c530ce054",
+    "isCanonical": True,
+    "evmContract": None,
+    "fullName": None,
+}
+
+Query = dict[str, Any]
+Answer = dict[str, Any] | list[Any] | str | None
+
+
+class InfoError(Exception):
+    """The query lacks a field or has one of the wrong type; the message names it."""
+
+
+def _account(world: World, query: Query) -> Account:
+    return world.account(_address(query))
+
+
+def _address(query: Query) -> str:
+    user = query.get("user")
+    if not isinstance(user, str) or not _ADDRESS.fullmatch(user):
+        raise InfoError("user")
+    return user.lower()
+
+
+def _time_ms(query: Query, name: str, default: int | None = None) -> int:
+    value = query.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, int) or not 0 <= value <= _NEVER_MS:
+        raise InfoError(name)
+    return value
+
+
+def _asset(world: World, query: Query) -> Asset | None:
+    coin = query.get("coin")
+    if not isinstance(coin, str):
+        raise InfoError("coin")
+    return world.market.universe.by_name(coin)
+
+
+def _is_main_dex(query: Query) -> bool:
+    return query.get("dex") in (None, "")
+
+
+def _struck_s(world: World, query: Query, kind: str, default_s: float) -> float | None:
+    """The seconds of a fault that strikes this query, if one does."""
+    rules = world.faults.take("/info", query["type"], {kind})
+    if not rules:
+        return None
+    return default_s if rules[0].seconds is None else rules[0].seconds
+
+
+def _meta(world: World, _: Query) -> Answer:
+    return world.market.universe.meta()
+
+
+def _meta_and_asset_contexts(world: World, query: Query) -> Answer:
+    now_s = world.clock()
+    contexts = [views.asset_context(asset, world.market, now_s) for asset in world.market.universe.assets]
+    if world.faults.take("/info", query["type"], {"null_mids"}):
+        contexts = [{**context, "midPx": None, "impactPxs": None} for context in contexts]
+    return [world.market.universe.meta(), contexts]
+
+
+def _all_mids(world: World, query: Query) -> Answer:
+    mids: dict[str, str | None] = {**views.all_mids(world.market, world.clock())} if _is_main_dex(query) else {}
+    if world.faults.take("/info", query["type"], {"null_mids"}):
+        return dict.fromkeys(mids)
+    return mids
+
+
+def _clearinghouse_state(world: World, query: Query) -> Answer:
+    account = _account(world, query)
+    behind_s = _struck_s(world, query, "lagging_state", _DEFAULT_LAG_S)
+    if behind_s is not None:
+        account = world.lagging(account, behind_s)
+    return views.clearinghouse_state(account, world.market, world.clock())
+
+
+def _open_orders(world: World, query: Query) -> Answer:
+    account = _account(world, query)
+    orders = [order for order in account.orders.values() if not order.awaits_trigger]
+    return [views.open_order(order, world.market) for order in orders]
+
+
+def _frontend_open_orders(world: World, query: Query) -> Answer:
+    account = _account(world, query)
+    orders = [order for order in account.orders.values() if not order.is_waiting]
+    return [views.frontend_order(order, account, world.market) for order in orders]
+
+
+def _late_after_ms(world: World, query: Query) -> int:
+    """Fills younger than this are not to be seen yet."""
+    late_s = _struck_s(world, query, "late_fills", _DEFAULT_LATE_FILLS_S)
+    return _NEVER_MS if late_s is None else int((world.clock() - late_s) * 1000)
+
+
+def _user_fills(world: World, query: Query) -> Answer:
+    visible_ms = _late_after_ms(world, query)
+    return [fill for fill in reversed(_account(world, query).fills) if fill["time"] <= visible_ms]
+
+
+def _user_fills_by_time(world: World, query: Query) -> Answer:
+    start_ms, end_ms = _time_ms(query, "startTime"), _time_ms(query, "endTime", _NEVER_MS)
+    end_ms = min(end_ms, _late_after_ms(world, query))
+    return [fill for fill in _account(world, query).fills if start_ms <= fill["time"] <= end_ms]
+
+
+def _order_status(world: World, query: Query) -> Answer:
+    account = _account(world, query)
+    key = query.get("oid")
+    if isinstance(key, bool) or not isinstance(key, int | str):
+        raise InfoError("oid")
+    order = account.find_order(key.lower() if isinstance(key, str) else key)
+    if order is None or order.status_ms > _late_after_ms(world, query):
+        return {"status": "unknownOid"}
+    return {"status": "order", "order": views.order_with_status(order, account, world.market)}
+
+
+def _historical_orders(world: World, query: Query) -> Answer:
+    account = _account(world, query)
+    orders = [*reversed(account.orders.values()), *reversed(account.closed_orders)]
+    return [views.order_with_status(order, account, world.market) for order in orders[:2_000]]
+
+
+def _l2_book(world: World, query: Query) -> Answer:
+    asset = _asset(world, query)
+    return None if asset is None else views.l2_book(asset, world.market, world.clock())
+
+
+def _candle_snapshot(world: World, query: Query) -> Answer:
+    inner = query.get("req")
+    if not isinstance(inner, dict) or inner.get("interval") not in views.INTERVALS_S:
+        raise InfoError("req")
+    asset = _asset(world, inner)
+    if asset is None:
+        raise InfoError("coin")
+    now_ms = int(world.clock() * 1000)
+    start_ms, end_ms = _time_ms(inner, "startTime"), min(_time_ms(inner, "endTime", now_ms), now_ms)
+    return views.candles(asset, world.market, inner["interval"], start_ms, end_ms)
+
+
+def _funding_history(world: World, query: Query) -> Answer:
+    asset = _asset(world, query)
+    if asset is None:
+        raise InfoError("coin")
+    now_ms = int(world.clock() * 1000)
+    start_ms, end_ms = _time_ms(query, "startTime"), min(_time_ms(query, "endTime", now_ms), now_ms)
+    return views.funding_history(asset, world.market, start_ms, end_ms)
+
+
+def _user_funding(world: World, query: Query) -> Answer:
+    start_ms, end_ms = _time_ms(query, "startTime"), _time_ms(query, "endTime", _NEVER_MS)
+    return [line for line in _account(world, query).fundings if start_ms <= line["time"] <= end_ms]
+
+
+def _user_role(world: World, query: Query) -> Answer:
+    master = world.exchange.state.agents.get(_address(query))
+    if master is not None:
+        return {"role": "agent", "data": {"user": master}}
+    _account(world, query)
+    return {"role": "user"}
+
+
+def _extra_agents(world: World, query: Query) -> Answer:
+    master = _account(world, query).address
+    agents = [agent for agent, owner in world.exchange.state.agents.items() if owner == master]
+    return [
+        {"name": f"agent {number}", "address": agent, "validUntil": _NEVER_MS} for number, agent in enumerate(agents)
+    ]
+
+
+def _user_abstraction(world: World, query: Query) -> Answer:
+    _account(world, query)
+    return "disabled"
+
+
+def _spot_clearinghouse_state(world: World, query: Query) -> Answer:
+    _account(world, query)
+    return {"balances": []}
+
+
+INFO_HANDLERS: dict[str, Callable[[World, Query], Answer]] = {
+    "meta": _meta,
+    "metaAndAssetCtxs": _meta_and_asset_contexts,
+    "allMids": _all_mids,
+    "clearinghouseState": _clearinghouse_state,
+    "openOrders": _open_orders,
+    "frontendOpenOrders": _frontend_open_orders,
+    "userFills": _user_fills,
+    "userFillsByTime": _user_fills_by_time,
+    "orderStatus": _order_status,
+    "historicalOrders": _historical_orders,
+    "l2Book": _l2_book,
+    "candleSnapshot": _candle_snapshot,
+    "fundingHistory": _funding_history,
+    "userFunding": _user_funding,
+    "userRateLimit": lambda world, query: rate_limit_view(_account(world, query)),
+    "userRole": _user_role,
+    "extraAgents": _extra_agents,
+    "userAbstraction": _user_abstraction,
+    "spotClearinghouseState": _spot_clearinghouse_state,
+    "spotMeta": lambda _world, _query: {"universe": [], "tokens": [_USDC]},
+    "perpDexs": lambda _world, _query: [None],
+    "exchangeStatus": lambda world, _query: {"time": int(world.clock() * 1000), "specialStatuses": None},
+}
