@@ -14,6 +14,7 @@ class Packet:
         retained: whether it comes out of the broker's mailbox because of a SUBSCRIBE (or, where the subscription keeps
             the flag as published, because its sender set it).
         packet_id: MQTT's packet identifier; None for QoS 0.
+        again: MQTT's DUP flag: the broker may have sent it before.
         expires_in_s: what is left of the MQTT 5 message expiry, if one was set.
         response_topic: where an MQTT 5 sender wants the answer besides the usual place.
         correlation: what is to be sent back with it.
@@ -26,6 +27,7 @@ class Packet:
     retained: bool
     packet_id: int | None
     acknowledge: Callable[[], None]
+    again: bool = False
     expires_in_s: int | None = None
     response_topic: str | None = None
     correlation: bytes | None = None

@@ -149,6 +149,9 @@ class OrderView(Model):
     purpose: Literal["entry", "exit", "stop", "target"]
     size: Amount
     limit_price: Amount
+    """The worst price it may fill at."""
+    trigger_price: Amount | None
+    """For a stop or a target: the mark price at which it runs."""
     reduce_only: bool
     status: str
     filled_size: Amount

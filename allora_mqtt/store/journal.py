@@ -69,6 +69,17 @@ class Unfinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A command of which it is not known whether the broker has our acknowledgement and our response."""
+
+    seq: int
+    topic: str
+    packet_id: int | None
+    payload_hash: str
+    response: Response | None
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """What a command changes for good; stored in the same transaction as its end."""
 
@@ -122,13 +133,13 @@ class Journal:
         """
         await self._database.write(lambda connection: _finish(connection, seq, response, changes))
 
-    async def save(self, changes: Changes) -> None:
+    async def save(self, changes: Changes, at: datetime) -> None:
         """Store a change that no command asked for.
 
         Raises:
             BotError: `STORE_UNAVAILABLE`.
         """
-        await self._database.write(lambda connection: _apply(connection, changes, response_at=None))
+        await self._database.write(lambda connection: _apply(connection, changes, at))
 
     def answered(self, seqs: Sequence[int]) -> None:
         """Note, some time soon, that the broker has the responses to these commands."""
@@ -169,14 +180,16 @@ class Journal:
 
         return await self._database.read(query)
 
-    async def unanswered(self) -> list[tuple[int, str, int | None, str, Response | None]]:
-        """Return seq, topic, packet id, payload hash and response of the commands whose answer may not be known."""
+    async def unanswered(self) -> list[Unanswered]:
+        """Return the commands whose answer the broker may not have, oldest first."""
 
-        def query(connection: Connection) -> list[tuple[int, str, int | None, str, Response | None]]:
+        def query(connection: Connection) -> list[Unanswered]:
             rows = connection.execute(
                 select(bot_commands).where(bot_commands.c.answered.is_(False)).order_by(bot_commands.c.seq)
             )
-            return [(row.seq, row.topic, row.packet_id, row.payload_hash, _response(row.response)) for row in rows]
+            return [
+                Unanswered(row.seq, row.topic, row.packet_id, row.payload_hash, _response(row.response)) for row in rows
+            ]
 
         return await self._database.read(query)
 
@@ -257,16 +270,16 @@ def _finish(connection: Connection, seq: int, response: Response, changes: Chang
     _apply(connection, changes, response.executed_at)
 
 
-def _apply(connection: Connection, changes: Changes, response_at: datetime | None) -> None:
+def _apply(connection: Connection, changes: Changes, at: datetime) -> None:
     for key, value in changes.state.items():
         upsert.put(connection, state, {"key": key, "value": value})
     if changes.active is not None:
         connection.execute(update(crypto_configs).values(is_active=False))
         for symbol, topic_id in changes.active.items():
-            row = {"symbol": symbol, "topic_id": topic_id, "is_active": True, "updated_at": response_at}
+            row = {"symbol": symbol, "topic_id": topic_id, "is_active": True, "updated_at": at}
             upsert.put(connection, crypto_configs, row)
     for key, text in (changes.settings or {}).items():
-        upsert.put(connection, settings, {"key": key, "value": text, "changed_at": response_at})
+        upsert.put(connection, settings, {"key": key, "value": text, "changed_at": at})
 
 
 def _incoming(row: Row[Any]) -> Incoming:

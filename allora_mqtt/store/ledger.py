@@ -1,17 +1,20 @@
 """The books: signals, orders, fills, positions, equity and the audit trail."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, update
 
 from allora_mqtt.store import upsert
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.schema import equity, events, fills, orders, positions, signals
+from allora_mqtt.store.schema import equity, events, fills, orders, positions, signals, state
+
+Row = Mapping[str, Any]
+"""A row of a table, by column name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,39 @@ class Ledger:
             lambda connection: connection.execute(update(orders).where(orders.c.order_id == order_id).values(**values))
         )
 
-    async def orders_with_status(self, statuses: Sequence[str]) -> list[RowMapping]:
-        """Return the orders that are in one of these states, oldest first."""
-        query = select(orders).where(orders.c.status.in_(statuses)).order_by(orders.c.at)
-        return await self._database.read(lambda connection: list(connection.execute(query).mappings()))
+    async def orders_by_id(self, order_ids: Sequence[str]) -> list[Row]:
+        """Return orders by our ids, oldest first."""
+        query = select(orders).where(orders.c.order_id.in_(order_ids)).order_by(orders.c.at)
+        return await self._database.read(lambda connection: _rows(connection, query))
+
+    async def known_orders(self, order_ids: Sequence[str]) -> set[str]:
+        """Return those of these ids that are of orders the bot sent."""
+        query = select(orders.c.order_id).where(orders.c.order_id.in_(order_ids))
+        return await self._database.read(lambda connection: set(connection.execute(query).scalars()))
+
+    async def purpose(self, order_id: str) -> str | None:
+        """Return what an order was for, or None when it is not ours."""
+        query = select(orders.c.purpose).where(orders.c.order_id == order_id)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+
+    async def newest_order(self) -> Row | None:
+        """Return the order that was sent last."""
+        query = select(orders).order_by(orders.c.at.desc()).limit(1)
+        return next(iter(await self._database.read(lambda connection: _rows(connection, query))), None)
+
+    async def highest_nonce(self) -> int:
+        """Return the highest nonce that was stored, 0 when there is none."""
+        query = select(func.max(orders.c.nonce))
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one()) or 0
+
+    async def put_state(self, values: Mapping[str, JsonValue]) -> None:
+        """Store small values by key."""
+
+        def work(connection: Connection) -> None:
+            for key, value in values.items():
+                upsert.put(connection, state, {"key": key, "value": value})
+
+        await self._database.write(work)
 
     async def order_ids(self, oids: Sequence[int]) -> dict[int, str]:
         """Return our id of each of the exchange's order ids that is ours."""
@@ -74,14 +106,14 @@ class Ledger:
         query = select(fills.c.at).order_by(fills.c.at.desc()).limit(1)
         return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
-    async def trades(self, limit: int, symbol: str | None, since: datetime | None) -> list[RowMapping]:
+    async def trades(self, limit: int, symbol: str | None, since: datetime | None) -> list[Row]:
         """Return the newest fills, newest first."""
         query = select(fills).order_by(fills.c.at.desc()).limit(limit)
         if symbol is not None:
             query = query.where(fills.c.symbol == symbol)
         if since is not None:
             query = query.where(fills.c.at >= since)
-        return await self._database.read(lambda connection: list(connection.execute(query).mappings()))
+        return await self._database.read(lambda connection: _rows(connection, query))
 
     async def put_position(self, row: Mapping[str, Any]) -> None:
         """Store a position of ours, or what changed of it."""
@@ -97,10 +129,10 @@ class Ledger:
             )
         )
 
-    async def open_positions(self) -> list[RowMapping]:
+    async def open_positions(self) -> list[Row]:
         """Return the positions of ours that are open."""
         query = select(positions).where(positions.c.closed_at.is_(None))
-        return await self._database.read(lambda connection: list(connection.execute(query).mappings()))
+        return await self._database.read(lambda connection: _rows(connection, query))
 
     async def last_stopped_at(self) -> dict[str, datetime]:
         """Return, by symbol, when a stop last closed a position."""
@@ -125,10 +157,10 @@ class Ledger:
         row = {"at": at, "equity_usd": equity_usd, "exposure_usd": exposure_usd}
         await self._database.write(lambda connection: upsert.put(connection, equity, row))
 
-    async def equity_since(self, since: datetime) -> list[RowMapping]:
+    async def equity_since(self, since: datetime) -> list[Row]:
         """Return the equity curve from a time on."""
         query = select(equity).where(equity.c.at >= since).order_by(equity.c.at)
-        return await self._database.read(lambda connection: list(connection.execute(query).mappings()))
+        return await self._database.read(lambda connection: _rows(connection, query))
 
     def note(self, kind: str, content: Mapping[str, JsonValue], at: datetime) -> None:
         """Add to the audit trail, some time soon."""
@@ -139,15 +171,19 @@ class Ledger:
     async def results(self, since: datetime) -> tuple[list[DayResult], list[DayResult]]:
         """Return realised results by day and by coin, since a time."""
         query = select(fills).where(fills.c.at >= since).order_by(fills.c.at)
-        rows = await self._database.read(lambda connection: list(connection.execute(query).mappings()))
+        rows = await self._database.read(lambda connection: _rows(connection, query))
         return (
-            _summed(rows, lambda row: row["at"].date().isoformat()),
+            _summed(rows, lambda row: str(row["at"].date())),
             _summed(rows, lambda row: str(row["symbol"])),
         )
 
 
-def _summed(rows: Sequence[RowMapping], key: Any) -> list[DayResult]:  # noqa: ANN401 - a function of a row
-    groups: dict[str, list[RowMapping]] = {}
+def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _summed(rows: Sequence[Row], key: Callable[[Row], str]) -> list[DayResult]:
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return [

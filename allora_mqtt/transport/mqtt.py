@@ -154,7 +154,7 @@ class MqttLink:
 
     def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1, correlation: bytes | None = None
-    ) -> "asyncio.Future[None]":
+    ) -> asyncio.Future[None]:
         """Send a message.
 
         Returns:
@@ -167,7 +167,7 @@ class MqttLink:
             return sent
         properties = None
         if correlation is not None and self._version is MQTTProtocolVersion.MQTTv5:
-            properties = Properties(PacketTypes.PUBLISH)
+            properties = _properties(PacketTypes.PUBLISH)
             properties.CorrelationData = correlation
         info = self._client.publish(topic, payload, qos, retain, properties)
         if qos == 0:
@@ -241,7 +241,7 @@ class MqttLink:
         properties = None
         clean_start: Any = paho.MQTT_CLEAN_START_FIRST_ONLY
         if self._version is MQTTProtocolVersion.MQTTv5:
-            properties = Properties(PacketTypes.CONNECT)
+            properties = _properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = self._settings.session_expiry_s
             properties.ReceiveMaximum = _RECEIVE_MAXIMUM
             clean_start = False
@@ -254,11 +254,7 @@ class MqttLink:
         )
 
     async def _await_connack(self) -> None:
-        lost = asyncio.ensure_future(self._lost.wait())
-        try:
-            await asyncio.wait([self._connack, lost], timeout=_CONNACK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            lost.cancel()
+        await self._answer_or_loss(self._connack, _CONNACK_TIMEOUT_S)
         if not self._connack.done():
             reason = f"closed before CONNACK ({self._lost_reason})" if self._lost.is_set() else "sent no CONNACK"
             self._try_other_version()
@@ -268,6 +264,14 @@ class MqttLink:
             if str(answer) in _UNSUPPORTED_VERSION:
                 self._try_other_version()
             raise ConnectFailed(f"refused the connection: {answer}. Check MQTT_USERNAME and MQTT_PASSWORD")
+
+    async def _answer_or_loss(self, answer: asyncio.Future[Any], timeout_s: float) -> None:
+        lost = asyncio.create_task(self._lost.wait())
+        both: list[asyncio.Future[Any]] = [answer, lost]
+        try:
+            await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            lost.cancel()
 
     def _try_other_version(self) -> None:
         """Take the other MQTT version next time, unless the version was set or has worked."""
@@ -284,11 +288,7 @@ class MqttLink:
         )
         if result != paho.MQTT_ERR_SUCCESS:
             raise ConnectFailed(f"went away before SUBSCRIBE ({paho.error_string(result)})")
-        lost = asyncio.ensure_future(self._lost.wait())
-        try:
-            await asyncio.wait([self._suback, lost], timeout=_CONNECT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            lost.cancel()
+        await self._answer_or_loss(self._suback, _CONNECT_TIMEOUT_S)
         if not self._suback.done():
             raise ConnectFailed("did not acknowledge SUBSCRIBE")
         refused = [
@@ -386,10 +386,11 @@ class MqttLink:
         self._listener.on_packet(
             Packet(
                 topic=topic,
-                payload=message.payload,
+                payload=bytes(message.payload),
                 retained=message.retain,
                 packet_id=mid if message.qos > 0 else None,
                 acknowledge=acknowledge,
+                again=message.dup,
                 expires_in_s=getattr(properties, "MessageExpiryInterval", None),
                 response_topic=getattr(properties, "ResponseTopic", None),
                 correlation=getattr(properties, "CorrelationData", None),
@@ -452,3 +453,7 @@ def _tls_context(settings: MqttSettings) -> ssl.SSLContext:
     if settings.tls_cert is not None:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
     return context
+
+
+def _properties(packet_type: int) -> Properties:
+    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it without annotations

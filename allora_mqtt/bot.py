@@ -1,0 +1,475 @@
+"""Puts the bot together, runs it, and takes it apart in order."""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from eth_account import Account
+from pydantic import JsonValue, SecretStr
+
+from allora_mqtt import __version__, logs
+from allora_mqtt.configuration import Loaded, SettingsError, load
+from allora_mqtt.control import desired as rules
+from allora_mqtt.control.dispatcher import Dispatcher
+from allora_mqtt.control.handlers import BotHandlers
+from allora_mqtt.control.inbox import Inbox
+from allora_mqtt.control.ordering import WaitingPolicy
+from allora_mqtt.control.outbox import Outbox
+from allora_mqtt.control.reporter import Identity, Reporter, new_instance_id
+from allora_mqtt.control.switchboard import Switchboard
+from allora_mqtt.market.allora import AlloraClient
+from allora_mqtt.market.catalog import parse_configured_topics
+from allora_mqtt.market.gate import SendGate
+from allora_mqtt.market.hyperliquid import Hyperliquid
+from allora_mqtt.market.nonces import NonceSource
+from allora_mqtt.protocol.commands import ACTIONS, Mode
+from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
+from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
+from allora_mqtt.protocol.topics import Topics
+from allora_mqtt.settings import Network, Settings
+from allora_mqtt.simulator_process import SimulatorFailed, SimulatorProcess, simulator_key
+from allora_mqtt.store.database import Database
+from allora_mqtt.store.journal import Journal, Saved
+from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.store.migrate import migrate
+from allora_mqtt.trading.engine import Engine, Orders
+from allora_mqtt.trading.execution import Executor
+from allora_mqtt.trading.feed import Feed
+from allora_mqtt.trading.portfolio import Portfolio
+from allora_mqtt.trading.reconciler import Reconciler
+from allora_mqtt.trading.strategy import STRATEGIES
+from allora_mqtt.transport.embedded_broker import EmbeddedBroker, PortTaken
+from allora_mqtt.transport.mqtt import Endpoint, MqttLink, Subscription, Will
+
+log = logging.getLogger(__name__)
+
+_TESTNET_URL: Final = "https://api.hyperliquid-testnet.xyz"
+_ALLORA_URL: Final = "https://api.allora.network/v2"
+_EXIT_CANNOT_START: Final = 2
+
+
+class CannotStart(Exception):  # noqa: N818 - it names what happened
+    """The bot cannot start; the message says why and what to do."""
+
+
+def run(loaded: Loaded) -> int:
+    """Run the bot until it is told to end.
+
+    Returns:
+        The process's exit code: 0 after an orderly end, 2 when it could not start.
+    """
+    logs.configure(loaded.settings.bot.log_format, loaded.settings.bot.log_level)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    try:
+        asyncio.run(_run(loaded))
+    except (CannotStart, PortTaken, SimulatorFailed) as error:
+        sys.stderr.write(f"{error}\n")
+        return _EXIT_CANNOT_START
+    return 0
+
+
+def run_broker(loaded: Loaded) -> int:
+    """Run the embedded broker alone until interrupted.
+
+    Returns:
+        The process's exit code.
+    """
+    logs.configure(loaded.settings.bot.log_format, loaded.settings.bot.log_level)
+
+    async def serve() -> None:
+        async with _broker(loaded.settings) as endpoint:
+            sys.stdout.write(f"MQTT 3.1.1 broker on {endpoint}; Ctrl-C ends it.\n")
+            sys.stdout.flush()
+            await _until_told_to_end(asyncio.Event())
+
+    try:
+        asyncio.run(serve())
+    except PortTaken as error:
+        sys.stderr.write(f"{error}\n")
+        return _EXIT_CANNOT_START
+    return 0
+
+
+async def _run(loaded: Loaded) -> None:
+    settings = loaded.settings
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_only_bot_in(settings.bot.data_dir))
+        exchange = await stack.enter_async_context(_exchange(settings))
+        endpoint = await stack.enter_async_context(_broker(settings))
+        database = await _open_database(settings)
+        stack.push_async_callback(database.close)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        bot = await _build(loaded, exchange, endpoint, database, session)
+        stack.push_async_callback(bot.hyperliquid.close)
+        await bot.run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """Where to trade and where predictions come from."""
+
+    hyperliquid_url: str
+    allora_url: str
+    secret_key: SecretStr
+    api_key: SecretStr
+
+
+@dataclass(slots=True)
+class _Bot:
+    """The parts that run."""
+
+    identity: Identity
+    topics: Topics
+    hyperliquid: Hyperliquid
+    engine: Engine
+    journal: Journal
+    inbox: Inbox
+    dispatcher: Dispatcher
+    reporter: Reporter
+    link: MqttLink
+    end: asyncio.Event
+
+    async def run(self) -> None:
+        """Run every part until the bot is told to end or one of them fails."""
+        await self.inbox.load()
+        async with asyncio.TaskGroup() as tasks:
+            link = tasks.create_task(self.link.run(), name="mqtt")
+            running = [
+                tasks.create_task(self.inbox.run(), name="inbox"),
+                tasks.create_task(self.dispatcher.run(), name="dispatcher"),
+                tasks.create_task(self.reporter.run(), name="reporter"),
+                tasks.create_task(self.engine.run(), name="engine"),
+            ]
+            await _until_told_to_end(self.end)
+            log.info("Ending")
+            await self.engine.block_entries()
+            # Answers and the goodbye leave before the line is closed.
+            await self.reporter.offline()
+            for task in [*running, link]:
+                task.cancel()
+
+
+async def _build(
+    loaded: Loaded, exchange: _Exchange, endpoint: Endpoint, database: Database, session: aiohttp.ClientSession
+) -> _Bot:
+    settings = loaded.settings
+    journal, ledger, topics, outbox = Journal(database), Ledger(database), Topics(settings.mqtt.base_topic), Outbox()
+    saved = await journal.saved()
+    desired = rules.at_start(
+        saved, settings.bot.default_mode, settings.default.active_cryptos, settings.trade.runtime, _now()
+    )
+    identity = Identity(__version__, settings.bot.network.value, new_instance_id(), _now())
+    reporter = Reporter(
+        outbox,
+        topics,
+        ledger,
+        database,
+        identity,
+        settings.trade.hard_limits,
+        settings.bot.heartbeat_interval_s,
+        _now,
+    )
+    hyperliquid, engine = await _build_trading(settings, exchange, ledger, session, desired, saved, reporter)
+    reporter.attach(engine)
+    end = asyncio.Event()
+
+    def reload() -> list[str]:
+        return _reload(handlers)
+
+    handlers = BotHandlers(
+        engine,
+        reporter,
+        journal,
+        ledger,
+        settings.trade.hard_limits,
+        settings.bot.crypto_sets,
+        reload,
+        end.set,
+        _now,
+        on_stop_flatten=settings.bot.on_stop == "flatten",
+    )
+    policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
+    dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
+    inbox = Inbox(topics, journal, dispatcher, outbox, _now, clear_mailbox=settings.mqtt.clear_retained_commands)
+    dispatcher.on_finished = inbox.finished
+    dispatcher.on_answered = inbox.answered
+    reporter.on_tripped = _Trip(engine, dispatcher)
+    welcome = _Welcome(settings, endpoint)
+    switchboard = Switchboard(topics, identity, inbox, dispatcher, outbox, reporter, _now, welcome.show_once)
+    subscriptions = [
+        *(Subscription(topic_filter) for topic_filter in topics.command_filters()),
+        Subscription(topics.request_filter, keep_retain_flag=True),
+        Subscription(topics.heartbeat),
+    ]
+    will = Will(topics.availability, Availability.OFFLINE.value.encode())
+    link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard)
+    outbox.attach(link)
+    reporter.publish_info(_info(loaded, identity, exchange))
+    handlers.apply(desired, desired, may_trade=desired.mode is Mode.ACTIVE)
+    return _Bot(identity, topics, hyperliquid, engine, journal, inbox, dispatcher, reporter, link, end)
+
+
+async def _build_trading(
+    settings: Settings,
+    exchange: _Exchange,
+    ledger: Ledger,
+    session: aiohttp.ClientSession,
+    desired: rules.Desired,
+    saved: Saved,
+    reporter: Reporter,
+) -> tuple[Hyperliquid, Engine]:
+    wallet = Account.from_key(exchange.secret_key.get_secret_value())
+    hyperliquid = Hyperliquid(
+        base_url=exchange.hyperliquid_url,
+        timeout_s=settings.hl.timeout_s,
+        account_address=settings.hl.account_address or wallet.address,
+        wallet=wallet,
+        vault_address=settings.hl.vault,
+        clock=time.time,
+    )
+    allora = AlloraClient(
+        exchange.allora_url,
+        exchange.api_key.get_secret_value(),
+        settings.allora.chain,
+        settings.allora.timeout_s,
+        session,
+    )
+    try:
+        configured = parse_configured_topics(settings.allora.topics)
+    except ValueError as error:
+        raise CannotStart(f"ALLORA_TOPICS: {error}") from error
+    feed = Feed(hyperliquid, allora, configured, settings.bot.quote_interval_s, time.time)
+    gate, portfolio = SendGate(), Portfolio()
+    nonces = NonceSource(lambda: int(time.time() * 1000), await ledger.highest_nonce())
+    executor = Executor(hyperliquid, ledger, gate, nonces, _new_id, _now, reporter)
+    reconciler = Reconciler(
+        hyperliquid,
+        ledger,
+        portfolio,
+        executor,
+        desired.settings,
+        settings.bot.reconcile_interval_s,
+        _now,
+        reporter,
+    )
+    await reconciler.load(saved.state)
+    orders = Orders(desired.mode, desired.active, desired.settings)
+    engine = Engine(
+        feed,
+        executor,
+        portfolio,
+        reconciler,
+        ledger,
+        gate,
+        orders,
+        settings.bot.standby_exits,
+        _new_id,
+        _now,
+        reporter,
+    )
+    return hyperliquid, engine
+
+
+@asynccontextmanager
+async def _exchange(settings: Settings) -> AsyncIterator[_Exchange]:
+    """Know where to trade; on `sim` start the simulator, unless `HL_BASE_URL` says where one is running."""
+    if settings.bot.network is not Network.SIM:
+        if settings.hl.secret_key is None or settings.allora.api_key is None:
+            raise CannotStart(f"BOT_NETWORK={settings.bot.network} needs HL_SECRET_KEY and ALLORA_API_KEY.")
+        yield _Exchange(
+            settings.hl.base_url or _TESTNET_URL,
+            settings.allora.base_url or _ALLORA_URL,
+            settings.hl.secret_key,
+            settings.allora.api_key,
+        )
+        return
+    data_dir = settings.bot.data_dir
+    key = settings.hl.secret_key or SecretStr(simulator_key(data_dir / "simulator.key"))
+    simulator = SimulatorProcess(settings.sim, data_dir / "simulator.json")
+    url = settings.hl.base_url or await simulator.start()
+    try:
+        yield _Exchange(url, settings.allora.base_url or f"{url}/v2", key, settings.allora.api_key or SecretStr("sim"))
+    finally:
+        await simulator.stop()
+
+
+@asynccontextmanager
+async def _broker(settings: Settings) -> AsyncIterator[Endpoint]:
+    """Know where the broker is; start the embedded one when no `MQTT_HOST` is set."""
+    if settings.mqtt.host is not None:
+        yield Endpoint(settings.mqtt.host, settings.mqtt.effective_port)
+        return
+    broker = EmbeddedBroker(*settings.embedded.address)
+    await broker.start()
+    try:
+        yield Endpoint(broker.host, broker.port, embedded=True)
+    finally:
+        await broker.stop()
+
+
+async def _open_database(settings: Settings) -> Database:
+    url = settings.bot.effective_database_url
+    backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", _now())
+    if backup is not None:
+        log.info("The database was brought to the present schema; a copy of the old one is %s", backup)
+    return Database(url)
+
+
+@contextmanager
+def _only_bot_in(data_dir: Path) -> Iterator[None]:
+    """Keep a second bot from using the same journal."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(data_dir / "bot.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CannotStart(f"BOT_DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        message = f"Another bot uses {data_dir}; stop it, or give this one another BOT_DATA_DIR."
+        raise CannotStart(message) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+async def _until_told_to_end(end: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end.set)
+    try:
+        await end.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+class _Trip:
+    """What happens when a limit on losses is reached: no entries any more, and STANDBY."""
+
+    def __init__(self, engine: Engine, dispatcher: Dispatcher) -> None:
+        self._engine = engine
+        self._dispatcher = dispatcher
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, name: str, reason: str) -> None:
+        task = asyncio.create_task(self._stand_by(f"{name}: {reason}"))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _stand_by(self, reason: str) -> None:
+        await self._engine.block_entries()
+        now = _now()
+
+        def change(present: rules.Desired) -> rules.Desired:
+            mode = Mode.STOPPED if present.mode is Mode.STOPPED else Mode.STANDBY
+            return rules.with_mode(present, mode, reason=reason, seq=present.mode_seq, now=now)
+
+        try:
+            await self._dispatcher.change(change, now)
+        except BotError as error:
+            log.error("Entries are blocked, but STANDBY could not be stored: %s", error.message)  # noqa: TRY400 - the sentence says it all
+
+
+class _Welcome:
+    """What a person at a terminal reads when the bot is up."""
+
+    def __init__(self, settings: Settings, endpoint: Endpoint) -> None:
+        self._settings = settings
+        self._endpoint = endpoint
+        self._shown = False
+
+    def show_once(self) -> None:
+        """Print it, the first time the bot is online."""
+        if self._shown:
+            return
+        self._shown = True
+        settings = self._settings
+        base = settings.mqtt.base_topic
+        program = _program()
+        where = f"-h {self._endpoint.host} -p {self._endpoint.port}"
+        sys.stdout.write(
+            f"\nAlloraMind {__version__} is online in STANDBY.\n"
+            f"  exchange  {settings.bot.network.value}\n"
+            f"  broker    {self._endpoint}{' (its own)' if self._endpoint.embedded else ''}, topics {base}/…\n"
+            f"  data      {settings.bot.data_dir}\n\n"
+            "Type in a second terminal:\n"
+            f"  {program} cryptos set BTC ETH\n"
+            f"  {program} mode active\n"
+            f"  {program} watch\n\n"
+            "or use any MQTT client:\n"
+            f"  mosquitto_pub {where} -q 1 -r -t {base}/cryptos/set -m BTC,ETH\n"
+            f"  mosquitto_pub {where} -q 1 -r -t {base}/mode/set -m ACTIVE\n"
+            f"  mosquitto_sub {where} -v -t '{base}/#'\n\n"
+            "Ctrl-C ends the bot; positions keep their stops on the exchange.\n\n"
+        )
+        sys.stdout.flush()
+
+
+def _program() -> str:
+    """Return how the CLI is called from here."""
+    if shutil.which("allora-mqtt"):
+        return "allora-mqtt"
+    path = Path(sys.argv[0])
+    with contextlib.suppress(ValueError):
+        path = path.resolve().relative_to(Path.cwd())
+    return str(path)
+
+
+def _info(loaded: Loaded, identity: Identity, exchange: _Exchange) -> Info:
+    settings = loaded.settings
+    shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows()}
+    wallet = Account.from_key(exchange.secret_key.get_secret_value())
+    return Info(
+        version=identity.version,
+        protocol_version=PROTOCOL_VERSION,
+        network=identity.network,
+        account_address=settings.hl.account_address or wallet.address,
+        capabilities=sorted(ACTIONS),
+        crypto_sets=settings.bot.crypto_sets,
+        strategies=list(STRATEGIES),
+        settings=shown,
+        instance_id=identity.instance_id,
+        started_at=identity.started_at,
+    )
+
+
+def _reload(handlers: BotHandlers) -> list[str]:
+    """Read the configuration again and take over what may change while the bot runs."""
+    try:
+        bot = load().settings.bot
+    except SettingsError as error:
+        raise Rejected(ErrorCode.BAD_VALUE, " ".join(error.problems)) from error
+    changed = []
+    if bot.crypto_sets != handlers.crypto_sets:
+        handlers.crypto_sets = bot.crypto_sets
+        changed.append("BOT_CRYPTO_SETS")
+    if logging.getLogger("allora_mqtt").level != logging.getLevelName(bot.log_level.upper()):
+        logs.configure(bot.log_format, bot.log_level)
+        changed.append("BOT_LOG_LEVEL")
+    return changed
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

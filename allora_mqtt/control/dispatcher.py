@@ -1,0 +1,366 @@
+"""Commands that are on disk, on their way to an end: decide, run, store the end with its effect, answer.
+
+Two lanes: commands that take risk away run at once, each in a task of its own; all others one after another in the
+order of their arrival.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Final, Protocol
+
+from pydantic import JsonValue
+
+from allora_mqtt.control import ordering
+from allora_mqtt.control.desired import Desired, changes
+from allora_mqtt.control.outbox import Outbox, encode
+from allora_mqtt.protocol.commands import Action, Body, Flatten, Mode, Parsed, SetMode
+from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
+from allora_mqtt.protocol.messages import CommandEvent, ErrorInfo, Response, Status, Warn
+from allora_mqtt.protocol.topics import Event, Topics
+from allora_mqtt.store.journal import Changes, Incoming, Journal
+
+log = logging.getLogger(__name__)
+
+_MAX_WAITING: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTo:
+    """Where an MQTT 5 sender wants the answer as well."""
+
+    topic: str
+    correlation: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A command that is in the journal.
+
+    Attributes:
+        duplicate_of: the earlier command with the same id.
+        first: how that one ended.
+        waited: whether it waited while the bot was away.
+        was_running: whether the bot died while it ran.
+        refusal: decided already, against another command that waited.
+    """
+
+    seq: int
+    incoming: Incoming
+    parsed: Parsed
+    duplicate_of: int | None = None
+    first: dict[str, JsonValue] | None = None
+    waited: bool = False
+    was_running: bool = False
+    refusal: ordering.Refusal | None = None
+    reply_to: ReplyTo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a handler made of a command.
+
+    Attributes:
+        change: how what holds is changed; only what this command is about, for others may change the rest meanwhile.
+        after: done once the outcome is stored and answered.
+    """
+
+    data: dict[str, JsonValue]
+    warnings: tuple[Warn, ...] = ()
+    change: Callable[[Desired], Desired] | None = None
+    after: Callable[[], None] | None = None
+
+
+class Handlers(Protocol):
+    """Who knows how each command is done."""
+
+    async def run(self, body: Body, seq: int, desired: Desired) -> Outcome:
+        """Do it.
+
+        Raises:
+            Rejected: it was not tried.
+            BotError: it was tried and failed.
+        """
+
+    async def prepare(self, body: Body) -> None:
+        """Take away at once the risk that this command is there to take away, before anything else is waited for."""
+
+    def apply(self, old: Desired, new: Desired, *, may_trade: bool) -> None:
+        """Make the rest of the bot follow what has been stored."""
+
+
+def _ignore(_accepted: Accepted) -> None:
+    pass
+
+
+class Dispatcher:
+    """Brings each command to its end, once.
+
+    Args:
+        journal: stores ends and effects.
+        handlers: do the work.
+        outbox: publishes the answers.
+        topics: the topic tree.
+        desired: what holds at start.
+        policy: the rule for commands that waited.
+        clock: the time, with its zone.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        handlers: Handlers,
+        outbox: Outbox,
+        topics: Topics,
+        desired: Desired,
+        policy: ordering.WaitingPolicy,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._journal = journal
+        self._handlers = handlers
+        self._outbox = outbox
+        self._topics = topics
+        self._policy = policy
+        self._clock = clock
+        self._waiting: deque[Accepted] = deque()
+        self._work = asyncio.Event()
+        self._urgent: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
+        self._overtaken_before = desired.mode_seq
+        self.desired = desired
+        """What holds now."""
+        self.on_finished: Callable[[Accepted], None] = _ignore
+        """Told when a command has ended."""
+        self.on_answered: Callable[[Accepted], None] = _ignore
+        """Told when the broker has a command's response."""
+
+    def submit(self, accepted: Accepted) -> None:
+        """Take a command from the journal."""
+        body = accepted.parsed.body
+        if body is not None and body.is_urgent and accepted.duplicate_of is None and accepted.refusal is None:
+            if isinstance(body, (SetMode, Flatten)):
+                self._overtaken_before = max(self._overtaken_before, accepted.seq)
+            self._keep(asyncio.create_task(self._bring_to_end(accepted), name=f"command-{accepted.seq}"))
+            return
+        if len(self._waiting) >= _MAX_WAITING and accepted.refusal is None:
+            message = f"{_MAX_WAITING} commands are waiting already; this one was not tried. Send it again later."
+            why = ordering.Refusal(Status.REJECTED, ErrorInfo(code=ErrorCode.OVERLOADED, message=message))
+            accepted = replace(accepted, refusal=why)
+        self._waiting.append(accepted)
+        self._work.set()
+
+    async def run(self) -> None:
+        """Work off the commands that wait, in order."""
+        while True:
+            while self._waiting:
+                await self._bring_to_end(self._waiting.popleft())
+            self._work.clear()
+            await self._work.wait()
+
+    def store_failed(self, parsed: Parsed) -> None:
+        """A command cannot be written down: take its risk away all the same, if that is what it is for."""
+        body = parsed.body
+        if body is not None and body.is_urgent:
+            self._keep(asyncio.create_task(self._handlers.prepare(body)))
+
+    async def change(self, make: Callable[[Desired], Desired], at: datetime) -> Desired:
+        """Change what holds without a command: a breaker that goes to STANDBY, for example.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`; nothing is changed then.
+        """
+        async with self._changing:
+            old = self.desired
+            new = _revised(old, make(old))
+            await self._journal.save(changes(old, new), at)
+            self._follow(old, new)
+            return new
+
+    async def republish_answers(self) -> None:
+        """Send again the responses that the broker may not have got before the bot died."""
+        for entry in await self._journal.unanswered():
+            if entry.response is not None:
+                sent = self._outbox.send(self._topics.response(entry.response.name), encode(entry.response))
+                sent.add_done_callback(partial(self._note_answered, entry.seq))
+
+    async def _bring_to_end(self, accepted: Accepted) -> None:
+        started = time.perf_counter()
+        try:
+            response, changed = await self._execute(accepted, started)
+        except BotError as error:
+            response = self._response(accepted, started, Status.FAILED, error=_info(error))
+            changed = None
+            log.error("The end of command %s could not be stored: %s", accepted.seq, error.message)  # noqa: TRY400 - the sentence says it all
+        self._answer(accepted, response)
+        if changed is not None and changed.after is not None:
+            changed.after()
+        self.on_finished(accepted)
+
+    async def _execute(self, accepted: Accepted, started: float) -> tuple[Response, Outcome | None]:
+        body = accepted.parsed.body
+        response = self._refuse_unread(accepted, started)
+        if response is None and body is not None:
+            try:
+                return await self._try(accepted, body, started)
+            except _Refused as refused:
+                response = self._response(accepted, started, refused.why.status, error=refused.why.error)
+            except Rejected as error:
+                response = self._response(accepted, started, Status.REJECTED, error=_info(error))
+            except BotError as error:
+                response = self._response(accepted, started, Status.FAILED, error=_info(error))
+            except Exception as error:
+                log.exception("Command %s (%s) failed in an unforeseen way", accepted.seq, accepted.parsed.name)
+                message = f"The bot met a fault of its own ({type(error).__name__}); its log has the details."
+                info = ErrorInfo(code=ErrorCode.INTERNAL, message=message)
+                response = self._response(accepted, started, Status.FAILED, error=info)
+        if response is None:
+            raise RuntimeError("a command that could not be read has no refusal")
+        await self._journal.finish(accepted.seq, response, Changes())
+        return response, None
+
+    def _refuse_unread(self, accepted: Accepted, started: float) -> Response | None:
+        """Answer what is no new command: a duplicate, one that could not be read, one refused or interrupted before."""
+        parsed = accepted.parsed
+        if accepted.duplicate_of is not None:
+            first = accepted.first or {"status": "PENDING"}
+            return self._response(accepted, started, Status.DUPLICATE, data={"first": first})
+        if parsed.error is not None:
+            return self._response(accepted, started, Status.REJECTED, error=_info(parsed.error))
+        if accepted.refusal is not None:
+            return self._response(accepted, started, accepted.refusal.status, error=accepted.refusal.error)
+        if accepted.was_running and parsed.body is not None and not parsed.body.reduces_risk:
+            message = "The bot died while it ran this and does not run it twice; look whether it took effect."
+            return self._response(
+                accepted, started, Status.FAILED, error=ErrorInfo(code=ErrorCode.INTERRUPTED, message=message)
+            )
+        return None
+
+    async def _try(self, accepted: Accepted, body: Body, started: float) -> tuple[Response, Outcome]:
+        await self._handlers.prepare(body)
+        if ordering.raises_risk(body, self.desired) and self._urgent:
+            # What takes risk away and is under way (a flatten, for example) ends before risk is added again.
+            await asyncio.wait(set(self._urgent))
+        self._refuse_by_age(accepted, body)
+        if isinstance(body, Action) and not body.reduces_risk:
+            await self._journal.start(accepted.seq)
+        outcome = await self._handlers.run(body, accepted.seq, self.desired)
+        async with self._changing:
+            self._refuse_by_age(accepted, body)
+            old = self.desired
+            envelope = accepted.parsed.envelope
+            changed = old if outcome.change is None else outcome.change(old)
+            issued = ordering.issued_after(old, body, envelope, accepted.incoming.received_at, waited=accepted.waited)
+            new = _revised(old, replace(changed, issued=issued))
+            response = self._response(
+                accepted, started, Status.EXECUTED, data=outcome.data, warnings=outcome.warnings, revision=new.revision
+            )
+            if body.is_urgent:
+                await self._handlers.prepare(body)
+            await self._journal.finish(accepted.seq, response, changes(old, new))
+            self._follow(old, new)
+        return response, outcome
+
+    def _refuse_by_age(self, accepted: Accepted, body: Body) -> None:
+        if isinstance(body, SetMode) and not body.is_urgent and accepted.seq < self._overtaken_before:
+            raise _Refused(ordering.superseded("A newer command that takes risk away came before this one ran."))
+        why = ordering.refuse_by_age(
+            body,
+            accepted.parsed.envelope,
+            self.desired,
+            self._policy,
+            self._clock(),
+            waited=accepted.waited,
+            seq=accepted.seq,
+        )
+        if why is not None:
+            raise _Refused(why)
+
+    def _follow(self, old: Desired, new: Desired) -> None:
+        self.desired = new
+        may_trade = new.mode is Mode.ACTIVE and self._overtaken_before <= new.mode_seq
+        self._handlers.apply(old, new, may_trade=may_trade)
+
+    def _answer(self, accepted: Accepted, response: Response) -> None:
+        payload = encode(response)
+        sent = self._outbox.send(self._topics.response(response.name), payload)
+        sent.add_done_callback(lambda done: self._on_answered(accepted, done))
+        if accepted.reply_to is not None and not accepted.reply_to.topic.startswith("$"):
+            self._outbox.send(accepted.reply_to.topic, payload, correlation=accepted.reply_to.correlation)
+        self._outbox.state(self._topics.last_command, response)
+        note = CommandEvent(
+            status=response.status,
+            name=response.name,
+            id=response.id,
+            source=response.source,
+            error=response.error,
+            at=response.executed_at,
+        )
+        self._outbox.event(self._topics.event(Event.COMMAND), note)
+        log.info(
+            "Command %s %s from %s: %s",
+            response.name,
+            response.id or accepted.seq,
+            response.source or "?",
+            response.status,
+        )
+
+    def _on_answered(self, accepted: Accepted, done: asyncio.Future[None]) -> None:
+        self._note_answered(accepted.seq, done)
+        if not done.cancelled():
+            self.on_answered(accepted)
+
+    def _note_answered(self, seq: int, done: asyncio.Future[None]) -> None:
+        if not done.cancelled():
+            self._journal.answered([seq])
+
+    def _response(
+        self,
+        accepted: Accepted,
+        started: float,
+        status: Status,
+        *,
+        data: dict[str, JsonValue] | None = None,
+        warnings: tuple[Warn, ...] = (),
+        error: ErrorInfo | None = None,
+        revision: int | None = None,
+    ) -> Response:
+        envelope = accepted.parsed.envelope
+        return Response(
+            id=envelope.id,
+            name=accepted.parsed.name,
+            status=status,
+            data=data or {},
+            warnings=list(warnings),
+            error=error,
+            transaction=envelope.transaction,
+            source=envelope.source,
+            received_at=accepted.incoming.received_at,
+            executed_at=self._clock(),
+            duration_ms=round((time.perf_counter() - started) * 1000, 3),
+            revision=self.desired.revision if revision is None else revision,
+        )
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._urgent.add(task)
+        task.add_done_callback(self._urgent.discard)
+
+
+class _Refused(Exception):  # noqa: N818 - internal: a decision, not a fault
+    def __init__(self, why: ordering.Refusal) -> None:
+        super().__init__(why.error.message)
+        self.why = why
+
+
+def _info(error: BotError) -> ErrorInfo:
+    return ErrorInfo(code=error.code, message=error.message)
+
+
+def _revised(old: Desired, new: Desired) -> Desired:
+    """Raise the revision when something that is published has changed."""
+    same = (old.mode, dict(old.active), old.settings) == (new.mode, dict(new.active), new.settings)
+    return new if same else replace(new, revision=old.revision + 1)

@@ -1,0 +1,235 @@
+"""Whether a command may run, given its age and what came before it. Values in, values out.
+
+More risk needs freshness, less risk never expires; and an older command never undoes a newer one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from allora_mqtt.control.desired import Desired
+from allora_mqtt.protocol.commands import (
+    Action,
+    ActivateSet,
+    Body,
+    Envelope,
+    Mode,
+    ResetBreaker,
+    SetConfig,
+    SetCrypto,
+    SetCryptos,
+    SetMode,
+    Switch,
+)
+from allora_mqtt.protocol.errors import ErrorCode, Rejected
+from allora_mqtt.protocol.messages import ErrorInfo, Status
+from allora_mqtt.protocol.model import rfc3339
+from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
+
+_CLOCK_DIFFERENCE: Final = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a command does not run."""
+
+    status: Status
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingPolicy:
+    """What becomes of commands that raise risk and were sent while the bot was away (`BOT_WAITING_ACTIVATION`)."""
+
+    rule: Literal["run", "fresh", "reject"]
+    max_age_s: float
+
+
+def raises_risk(body: Body, desired: Desired) -> bool:
+    """Tell whether a command would let the bot risk more than it may now."""
+    match body:
+        case SetMode(value=mode):
+            return mode is Mode.ACTIVE
+        case SetCrypto(value=switch):
+            return switch is Switch.ON
+        case SetCryptos(value=wanted):
+            return any(symbol.upper() not in {name.upper() for name in desired.active} for symbol in wanted)
+        case SetConfig(value=values):
+            return _raises_a_limit(values, desired.settings)
+    return isinstance(body, (ActivateSet, ResetBreaker))
+
+
+def _raises_a_limit(values: Mapping[str, object], present: RuntimeSettings) -> bool:
+    try:
+        return present.raises_risk(present.changed(values, HardLimits()))
+    except Rejected:
+        return False
+
+
+def things(body: Body) -> frozenset[str]:
+    """Return what a desired-state command sets: `mode`, `cryptos/BTC`, `cryptos/*` for all of them, `config/<key>`."""
+    match body:
+        case SetMode():
+            return frozenset({"mode"})
+        case SetCrypto(symbol=symbol):
+            return frozenset({f"cryptos/{symbol.upper()}"})
+        case SetCryptos():
+            return frozenset({"cryptos/*"})
+        case SetConfig(value=values):
+            return frozenset(f"config/{key}" for key in values)
+    return frozenset()
+
+
+def issued_after(
+    desired: Desired, body: Body, envelope: Envelope, received_at: datetime, *, waited: bool
+) -> dict[str, datetime]:
+    """Return when the newest command for each thing was issued, once this one has run.
+
+    A live command that does not say when it was issued was issued about when it came, less what clocks may differ;
+    one that waited while the bot was away says nothing.
+    """
+    issued = dict(desired.issued)
+    at = envelope.issued_at or (None if waited else received_at - _CLOCK_DIFFERENCE)
+    if at is None:
+        return issued
+    mine = things(body)
+    if "cryptos/*" in mine:
+        issued = {thing: when for thing, when in issued.items() if not thing.startswith("cryptos/")}
+    return issued | {thing: max(at, issued.get(thing, at)) for thing in mine}
+
+
+def overlap(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Tell whether two commands set a thing in common."""
+    if one & other:
+        return True
+    everything = "cryptos/*"
+    return any(
+        everything in left and any(thing.startswith("cryptos/") for thing in right)
+        for left, right in ((one, other), (other, one))
+    )
+
+
+def refuse_by_age(
+    body: Body,
+    envelope: Envelope,
+    desired: Desired,
+    policy: WaitingPolicy,
+    now: datetime,
+    *,
+    waited: bool,
+    seq: int,
+) -> Refusal | None:
+    """Refuse a command that comes too late.
+
+    Args:
+        body: the command.
+        envelope: what its sender said of its age.
+        desired: what holds now.
+        policy: the rule for commands that waited while the bot was away.
+        now: the time of the decision.
+        waited: whether it waited in the broker or in the journal while the bot was away.
+        seq: its journal entry.
+    """
+    if body.reduces_risk:
+        return None
+    if isinstance(body, SetMode) and seq < desired.mode_seq:
+        return superseded(f"A newer command set the mode to {desired.mode} before this one ran.")
+    risky = raises_risk(body, desired)
+    if envelope.expires_at is not None and now > envelope.expires_at and (risky or isinstance(body, Action)):
+        message = f"It expired at {rfc3339(envelope.expires_at)}; send it again if it is still wanted."
+        return Refusal(Status.EXPIRED, ErrorInfo(code=ErrorCode.EXPIRED, message=message))
+    if not risky:
+        return None
+    late = _issued_before(body, envelope, desired)
+    if late is not None:
+        return late
+    return _stale(envelope, policy, now) if waited else None
+
+
+def _issued_before(body: Body, envelope: Envelope, desired: Desired) -> Refusal | None:
+    if envelope.issued_at is None:
+        return None
+    mine = things(body)
+    for thing, newest in desired.issued.items():
+        if overlap(mine, frozenset({thing})) and envelope.issued_at < newest:
+            return superseded(
+                f"It was issued at {rfc3339(envelope.issued_at)}, before a command for the "
+                f"same thing that has run (issued at {rfc3339(newest)}). Send it again, and "
+                "check the sender's clock if that is wrong."
+            )
+    return None
+
+
+def _stale(envelope: Envelope, policy: WaitingPolicy, now: datetime) -> Refusal | None:
+    if policy.rule == "run":
+        return None
+    if policy.rule == "fresh" and envelope.issued_at is not None:
+        age_s = (now - envelope.issued_at).total_seconds()
+        if age_s <= policy.max_age_s:
+            return None
+    message = (
+        "It was sent while the bot was away and raises risk, which "
+        f"BOT_WAITING_ACTIVATION={policy.rule} does not allow; send it again."
+    )
+    return Refusal(Status.REJECTED, ErrorInfo(code=ErrorCode.STALE_ACTIVATION, message=message))
+
+
+def superseded(message: str) -> Refusal:
+    """Return the refusal of a command that a newer one has made pointless."""
+    return Refusal(Status.SUPERSEDED, ErrorInfo(code=ErrorCode.SUPERSEDED, message=message))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A command that waited in the broker, to be ordered against others that did.
+
+    Attributes:
+        from_mailbox: whether it came out of the retained message rather than the queue of the session.
+    """
+
+    seq: int
+    body: Body
+    envelope: Envelope
+    from_mailbox: bool
+
+
+def settle(candidates: list[Candidate], desired: Desired) -> dict[int, Refusal]:
+    """Decide between commands for the same thing that waited in the queue and in the mailbox.
+
+    The broker delivers its queue first and the mailbox after, whichever was sent first. Where both senders say when
+    they issued their command the newer one wins; where nothing tells, the less risky one, and the other is refused.
+
+    Returns:
+        The refusals, by journal entry; what is not in there runs.
+    """
+    refused: dict[int, Refusal] = {}
+    for kept in (candidate for candidate in candidates if candidate.from_mailbox):
+        for queued in (candidate for candidate in candidates if not candidate.from_mailbox):
+            if not overlap(things(kept.body), things(queued.body)) or kept.body == queued.body:
+                continue
+            loser, known = _loser(kept, queued, desired)
+            if known:
+                refused[loser.seq] = superseded("A command for the same thing was issued after this one.")
+            else:
+                message = (
+                    "Another command for the same thing waited too, and which came last is unknown; send it again."
+                )
+                error = ErrorInfo(code=ErrorCode.AMBIGUOUS_ORDER, message=message)
+                refused[loser.seq] = Refusal(Status.REJECTED, error)
+    return refused
+
+
+def _loser(kept: Candidate, queued: Candidate, desired: Desired) -> tuple[Candidate, bool]:
+    issued_kept, issued_queued = kept.envelope.issued_at, queued.envelope.issued_at
+    if issued_kept is not None and issued_queued is not None and issued_kept != issued_queued:
+        return (kept if issued_kept < issued_queued else queued), True
+    if _risk(queued.body, desired) > _risk(kept.body, desired):
+        return queued, False
+    return kept, False
+
+
+def _risk(body: Body, desired: Desired) -> int:
+    if isinstance(body, SetMode):
+        return body.value.risk
+    return int(raises_risk(body, desired))

@@ -1,0 +1,388 @@
+"""Everything the bot tells: retained state when it changes, events when they happen, a heartbeat all the time."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from pydantic import BaseModel, JsonValue
+
+from allora_mqtt.control import views
+from allora_mqtt.control.desired import Desired
+from allora_mqtt.control.outbox import Outbox, encode
+from allora_mqtt.protocol.commands import Mode
+from allora_mqtt.protocol.errors import WarningCode
+from allora_mqtt.protocol.messages import (
+    ActiveSet,
+    Availability,
+    BotStatus,
+    BreakerChanged,
+    BreakerView,
+    CatalogView,
+    ConfigState,
+    CryptoChanged,
+    DependencyHealth,
+    FillView,
+    Health,
+    HealthState,
+    Heartbeat,
+    Info,
+    ModeChanged,
+    OrderView,
+    PositionClosed,
+    Positions,
+    SignalView,
+    Warn,
+)
+from allora_mqtt.protocol.runtime import HardLimits, describe
+from allora_mqtt.protocol.topics import Event, Topics
+from allora_mqtt.store.database import Database
+from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.trading.dependency import Dependency
+from allora_mqtt.trading.engine import Engine
+
+_PUBLISH_INTERVAL_S: Final = 1.0
+"""A dashboard needs no more than one value a second."""
+_LAG_SAMPLE_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this bot is, for as long as the process lives."""
+
+    version: str
+    network: str
+    instance_id: str
+    started_at: datetime
+
+
+def new_instance_id() -> str:
+    """Return an id for this process, unlike any other's."""
+    return secrets.token_hex(8)
+
+
+class Reporter:
+    """Publishes state, events and heartbeat; an `Observer` of trading.
+
+    Args:
+        outbox: the way out.
+        topics: the topic tree.
+        ledger: keeps the audit trail of events.
+        database: for the health of the store.
+        identity: who this bot is.
+        hard_limits: bound what `config` offers.
+        heartbeat_interval_s: pause between two heartbeats.
+        clock: the time, with its zone.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        topics: Topics,
+        ledger: Ledger,
+        database: Database,
+        identity: Identity,
+        hard_limits: HardLimits,
+        heartbeat_interval_s: float,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._outbox = outbox
+        self._topics = topics
+        self._ledger = ledger
+        self._database = database
+        self._identity = identity
+        self._hard_limits = hard_limits
+        self._interval_s = heartbeat_interval_s
+        self._clock = clock
+        self._started = time.monotonic()
+        self._seq = 0
+        self._lags_ms: list[float] = []
+        self._market_changed = asyncio.Event()
+        self._shown: set[str] = set()
+        self._engine: Engine | None = None
+        self._desired: Desired | None = None
+        self.mqtt = Dependency("mqtt")
+        self.last_order: OrderView | None = None
+        self.last_signal: SignalView | None = None
+        self.foreign_instance: str | None = None
+        """Another bot that was seen on this base topic."""
+        self.on_tripped: Callable[[str, str], None] = _no_trip
+
+    def attach(self, engine: Engine) -> None:
+        """Take the engine that is reported on."""
+        self._engine = engine
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._beat())
+            tasks.create_task(self._measure_lag())
+            tasks.create_task(self._publish_market())
+
+    def online(self) -> None:
+        """Say that the bot is there, whatever the broker believes."""
+        self._outbox.state(self._topics.availability, Availability.ONLINE.value, even_if_same=True)
+
+    async def offline(self) -> None:
+        """Say goodbye, and wait until the broker has heard it."""
+        sent = self._outbox.send(self._topics.availability, Availability.OFFLINE.value.encode(), retain=True)
+        await asyncio.wait([sent], timeout=1)
+
+    def publish_info(self, info: Info) -> None:
+        """Publish what does not change while the bot runs."""
+        self._outbox.state(self._topics.info, info)
+
+    def follow(self, old: Desired | None, new: Desired) -> None:
+        """Publish mode, active set and settings, and events for what has changed."""
+        self._desired = new
+        now = self._clock()
+        self._outbox.state(self._topics.mode, new.mode.value)
+        self._outbox.state(self._topics.cryptos, ActiveSet(dict(new.active)))
+        self._outbox.state(self._topics.config, ConfigState(describe(new.settings, self._hard_limits)))
+        if old is not None and old.mode is not new.mode:
+            changed = ModeChanged(mode=new.mode, previous=old.mode, reason=new.reason, revision=new.revision, at=now)
+            self._event(Event.MODE_CHANGED, changed)
+        if old is not None and dict(old.active) != dict(new.active):
+            switched = CryptoChanged(
+                active=dict(new.active),
+                switched_on=sorted(set(new.active) - set(old.active)),
+                switched_off=sorted(set(old.active) - set(new.active)),
+                revision=new.revision,
+                at=now,
+            )
+            self._event(Event.CRYPTO_CHANGED, switched)
+        self._publish_status()
+        self._market_changed.set()
+
+    def publish_everything(self) -> None:
+        """Send every retained topic again."""
+        self.online()
+        self._publish_status()
+        self._outbox.publish_everything()
+
+    def heartbeat(self) -> bytes:
+        """Return the next sign of life."""
+        self._seq += 1
+        lag_ms, self._lags_ms = views.worst(self._lags_ms), []
+        return encode(
+            Heartbeat(
+                seq=self._seq,
+                at=self._clock(),
+                uptime_s=self._uptime_s(),
+                mode=Mode.STANDBY if self._desired is None else self._desired.mode,
+                revision=0 if self._desired is None else self._desired.revision,
+                instance_id=self._identity.instance_id,
+                loop_lag_ms=lag_ms,
+            )
+        )
+
+    def warnings(self) -> list[Warn]:
+        """Return what `status` points out."""
+        found = []
+        if self._desired is not None and self._desired.mode is Mode.ACTIVE and not self._desired.active:
+            message = "The bot is ACTIVE and no crypto is; activate one."
+            found.append(Warn(code=WarningCode.NO_CRYPTOS, message=message))
+        if self.foreign_instance is not None:
+            message = f"Another bot ({self.foreign_instance}) is on {self._topics.base}; stop one of the two."
+            found.append(Warn(code=WarningCode.DUPLICATE_INSTANCE, message=message))
+        if self._engine is not None and (foreign := self._engine.portfolio.foreign()):
+            message = f"Positions that the bot did not open are left alone: {', '.join(foreign)}."
+            found.append(Warn(code=WarningCode.HAS_POSITION, message=message))
+        return found
+
+    # Observer
+
+    def on_signal(self, signal: SignalView) -> None:
+        """The strategy has said something new."""
+        self.last_signal = signal
+        self._outbox.event(self._topics.event(Event.SIGNAL), signal)
+        self._market_changed.set()
+
+    def on_order(self, order: OrderView) -> None:
+        """An order was sent, or something became of it."""
+        if order.purpose in {"entry", "exit"}:
+            self.last_order = order
+        self._event(Event.ORDER, order)
+
+    def on_fill(self, fill: FillView) -> None:
+        """The exchange has filled an order."""
+        self._event(Event.FILL, fill)
+
+    def on_position_closed(self, closed: PositionClosed) -> None:
+        """A position of ours has ended."""
+        self._event(Event.POSITION_CLOSED, closed)
+
+    def on_market(self) -> None:
+        """Prices, predictions or signals have changed."""
+        self._market_changed.set()
+
+    def on_account(self) -> None:
+        """The account, the positions or their stops have changed."""
+        self._publish_account()
+        self._market_changed.set()
+
+    def on_catalog(self) -> None:
+        """What can be traded has changed."""
+        if self._engine is not None and self._engine.feed.catalog is not None:
+            self._outbox.state(self._topics.catalog, CatalogView(self._engine.feed.catalog.view()))
+
+    def on_trip(self, name: str, reason: str) -> None:
+        """A limit on losses was reached."""
+        self._event(Event.BREAKER_OPENED, BreakerChanged(name=name, reason=reason, at=self._clock()))
+        self.on_tripped(name, reason)
+
+    def on_breaker(self, name: str, reason: str, *, opened: bool) -> None:
+        """A dependency's breaker has opened or closed."""
+        kind = Event.BREAKER_OPENED if opened else Event.BREAKER_CLOSED
+        self._event(kind, BreakerChanged(name=name, reason=reason, at=self._clock()))
+        self._market_changed.set()
+
+    # the rest
+
+    def _event(self, kind: Event, content: BaseModel) -> None:
+        self._outbox.event(self._topics.event(kind), content)
+        stored: dict[str, JsonValue] = content.model_dump(mode="json")
+        self._ledger.note(kind.value, stored, self._clock())
+
+    def _uptime_s(self) -> float:
+        return round(time.monotonic() - self._started, 1)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            self._outbox.send(self._topics.heartbeat, self.heartbeat(), qos=0)
+
+    async def _measure_lag(self) -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(_LAG_SAMPLE_S)
+            self._lags_ms.append((time.perf_counter() - before - _LAG_SAMPLE_S) * 1000)
+
+    async def _publish_market(self) -> None:
+        while True:
+            await self._market_changed.wait()
+            self._market_changed.clear()
+            self._publish_cryptos()
+            self._publish_status()
+            self._outbox.state(self._topics.health, self.health())
+            await asyncio.sleep(_PUBLISH_INTERVAL_S)
+
+    def _publish_account(self) -> None:
+        engine = self._engine
+        if engine is None or engine.portfolio.account is None:
+            return
+        portfolio, quotes = engine.portfolio, engine.feed.quotes
+        held = [
+            views.position(state, portfolio, quotes.get(symbol))
+            for symbol, state in engine.portfolio.account.positions.items()
+        ]
+        self._outbox.state(self._topics.positions, Positions(held))
+        account = views.account(portfolio, self._clock())
+        if account is not None:
+            self._outbox.state(self._topics.account, account)
+
+    def _publish_cryptos(self) -> None:
+        engine, desired = self._engine, self._desired
+        if engine is None or desired is None:
+            return
+        account = engine.portfolio.account
+        positions = {} if account is None else account.positions
+        now = self._clock()
+        shown = set(desired.active) | set(positions)
+        for symbol in shown:
+            quote = engine.feed.quotes.get(symbol)
+            held = views.position(positions[symbol], engine.portfolio, quote) if symbol in positions else None
+            state = views.crypto(
+                desired.active.get(symbol),
+                quote,
+                engine.feed.predictions.get(symbol),
+                engine.signals.get(symbol),
+                held,
+                now,
+            )
+            self._outbox.state(self._topics.crypto(symbol), state)
+        for symbol in self._shown - shown:
+            self._outbox.clear(self._topics.crypto(symbol))
+        self._shown = shown
+
+    def _publish_status(self) -> None:
+        engine, desired = self._engine, self._desired
+        if engine is None or desired is None:
+            return
+        account = views.account(engine.portfolio, self._clock())
+        state = engine.portfolio.account
+        self._outbox.state(
+            self._topics.status,
+            BotStatus(
+                mode=desired.mode,
+                since=desired.since,
+                reason=desired.reason,
+                health=self._overall(),
+                warnings=self.warnings(),
+                network=self._identity.network,
+                active_cryptos=dict(desired.active),
+                equity_usd=None if account is None else account.equity_usd,
+                daily_pnl_usd=None if account is None else account.daily_pnl_usd,
+                exposure_usd=None if account is None else account.exposure_usd,
+                open_positions=0 if state is None else len(state.positions),
+                last_signal=self.last_signal,
+                last_order=self.last_order,
+                breakers=self._breakers(),
+                uptime_s=self._uptime_s(),
+                version=self._identity.version,
+                instance_id=self._identity.instance_id,
+                revision=desired.revision,
+            ),
+        )
+
+    def _dependencies(self) -> list[Dependency]:
+        feeds = [] if self._engine is None else [self._engine.feed.hyperliquid_health, self._engine.feed.allora_health]
+        return [self.mqtt, *feeds]
+
+    def _breakers(self) -> list[BreakerView]:
+        opened = [
+            BreakerView(
+                name=dependency.name,
+                reason=dependency.last_error or "",
+                since=datetime.fromtimestamp(dependency.opened_at, UTC),
+            )
+            for dependency in self._dependencies()
+            if dependency.opened_at is not None
+        ]
+        trips = {} if self._engine is None else self._engine.reconciler.trips
+        return opened + [BreakerView(name=name, reason=trip.reason, since=trip.since) for name, trip in trips.items()]
+
+    def _overall(self) -> HealthState:
+        if self._engine is not None and self._engine.reconciler.trips:
+            return HealthState.TRIPPED
+        degraded = self._database.last_error is not None or any(
+            dependency.last_error is not None for dependency in self._dependencies()
+        )
+        return HealthState.DEGRADED if degraded else HealthState.OK
+
+    def health(self) -> Health:
+        """Return how each dependency is doing."""
+        now = self._clock().timestamp()
+        unknown = Dependency("unknown").health(now)
+        feed = None if self._engine is None else self._engine.feed
+        error = self._database.last_error
+        return Health(
+            mqtt=self.mqtt.health(now),
+            hyperliquid=unknown if feed is None else feed.hyperliquid_health.health(now),
+            allora=unknown if feed is None else feed.allora_health.health(now),
+            store=DependencyHealth(
+                state=HealthState.OK if error is None else HealthState.DEGRADED,
+                breaker="closed" if error is None else "open",
+                last_success_at=None,
+                latency_p50_ms=None,
+                latency_p99_ms=None,
+                last_error=error,
+            ),
+        )
+
+
+def _no_trip(_name: str, _reason: str) -> None:
+    pass

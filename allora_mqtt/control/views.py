@@ -1,0 +1,107 @@
+"""What dashboards see, made of what trading knows. Values in, values out."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+
+from allora_mqtt.market.account import PositionState
+from allora_mqtt.market.predictions import Prediction
+from allora_mqtt.market.quotes import Quote
+from allora_mqtt.protocol.commands import Switch
+from allora_mqtt.protocol.messages import Account, CryptoState, Position, Side, SignalView
+from allora_mqtt.trading.portfolio import Portfolio
+from allora_mqtt.trading.strategy import gap_pct
+
+
+def position(state: PositionState, portfolio: Portfolio, quote: Quote | None) -> Position:
+    """Return one position as the exchange has it, with the stop and target that rest there."""
+    holding = portfolio.holdings.get(state.symbol)
+    stop, target = (portfolio.exit_order(state.symbol, kind) for kind in ("sl", "tp"))
+    return Position(
+        symbol=state.symbol,
+        side=Side.LONG if state.size > 0 else Side.SHORT,
+        size=abs(state.size),
+        entry_price=state.entry_price,
+        mark_price=None if quote is None else quote.mark,
+        notional_usd=abs(state.position_value_usd),
+        unrealized_pnl_usd=state.unrealized_pnl_usd,
+        margin_usd=state.margin_usd,
+        leverage=state.leverage,
+        liquidation_price=state.liquidation_price,
+        stop_price=None if stop is None else stop.trigger_price,
+        target_price=None if target is None else target.trigger_price,
+        opened_at=None if holding is None else holding.opened_at,
+        ours=holding is not None,
+    )
+
+
+def account(portfolio: Portfolio, now: datetime) -> Account | None:
+    """Return how the account is doing, or None while it is not known."""
+    state, results = portfolio.account, portfolio.results
+    if state is None or results is None:
+        return None
+    return Account(
+        equity_usd=_cents(state.equity_usd),
+        withdrawable_usd=_cents(state.withdrawable_usd),
+        margin_used_usd=_cents(state.margin_used_usd),
+        exposure_usd=_cents(portfolio.exposure_usd()),
+        unrealized_pnl_usd=_cents(sum((each.unrealized_pnl_usd for each in state.positions.values()), Decimal(0))),
+        daily_pnl_usd=_cents(state.equity_usd - results.day_start_usd),
+        daily_pnl_pct=_cents(results.daily_pct(state.equity_usd)),
+        drawdown_pct=_cents(results.drawdown_pct(state.equity_usd)),
+        updated_at=now,
+    )
+
+
+def crypto(
+    topic_id: int | None,
+    quote: Quote | None,
+    prediction: Prediction | None,
+    signal: SignalView | None,
+    held: Position | None,
+    now: datetime,
+) -> CryptoState:
+    """Return what is known of one symbol.
+
+    Args:
+        topic_id: its topic while it is active; None for one that only has a position.
+        quote: its newest price.
+        prediction: its newest prediction.
+        signal: what the strategy said of it last.
+        held: its position.
+        now: the time of the message.
+    """
+    gap = None if quote is None or prediction is None else round(gap_pct(prediction.price, quote.mark), 3)
+    return CryptoState(
+        state=Switch.OFF if topic_id is None else Switch.ON,
+        topic_id=topic_id,
+        price=None if quote is None else quote.mark,
+        volume_24h=None if quote is None or quote.volume_24h_usd is None else _cents(quote.volume_24h_usd),
+        prediction=None if prediction is None else significant(prediction.price),
+        gap_pct=gap,
+        signal=None if signal is None else signal.direction,
+        confidence=None if prediction is None else _half_width_pct(prediction),
+        position=held,
+        updated_at=now,
+    )
+
+
+def significant(price: Decimal, digits: int = 7) -> Decimal:
+    """Round a price to what a person can use."""
+    return Decimal(f"{price:.{digits}g}")
+
+
+def worst(latencies: Iterable[float]) -> float:
+    """Return the largest of some latencies in ms, 0 when there are none."""
+    return round(max(latencies, default=0.0), 2)
+
+
+def _half_width_pct(prediction: Prediction) -> Decimal | None:
+    if prediction.interval_68 is None:
+        return None
+    low, high = prediction.interval_68
+    return round((high - low) / 2 / prediction.price * 100, 3)
+
+
+def _cents(value: Decimal) -> Decimal:
+    return round(value, 2)

@@ -1,0 +1,1 @@
+"""Signals, risk, execution and the books of positions."""

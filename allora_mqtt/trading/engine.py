@@ -1,0 +1,453 @@
+"""The cycle: new prices and predictions in, signals, entries and exits out; and the account kept in view.
+
+It wakes on each new quote, prediction and command and does not sleep in between. The exchange is the truth: the
+account is read at start before anything else, after each order, and on an interval.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from allora_mqtt.market.catalog import Catalog
+from allora_mqtt.market.gate import SendGate
+from allora_mqtt.market.orders import OutcomeUnknown
+from allora_mqtt.market.predictions import Prediction, unusable_because
+from allora_mqtt.market.quotes import Quote
+from allora_mqtt.protocol.commands import Mode
+from allora_mqtt.protocol.errors import BotError, ErrorCode
+from allora_mqtt.protocol.messages import Direction, Side, SignalView
+from allora_mqtt.protocol.runtime import RuntimeSettings
+from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.trading.execution import Executor
+from allora_mqtt.trading.feed import Feed
+from allora_mqtt.trading.observer import Observer
+from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
+from allora_mqtt.trading.reconciler import Reconciler
+from allora_mqtt.trading.risk import EntryPlan, Refused, plan_entry
+from allora_mqtt.trading.strategy import Opinion, gap_pct, judge
+
+log = logging.getLogger(__name__)
+
+_GATE_TIMEOUT_S: Final = 2.0
+_CLOSE_ATTEMPTS: Final = 3
+_MAX_ACCOUNT_AGE_S: Final = 30.0
+_MAX_QUOTE_AGE_S: Final = 30.0
+_FLAT_ROUNDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the bot has been told, as far as trading is concerned.
+
+    Attributes:
+        active: topic id by symbol.
+    """
+
+    mode: Mode
+    active: Mapping[str, int]
+    settings: RuntimeSettings
+
+
+class Engine:
+    """Trades.
+
+    Args:
+        feed: prices and predictions.
+        executor: sends orders.
+        portfolio: what is held.
+        reconciler: keeps the portfolio true to the exchange.
+        ledger: where signals are stored.
+        gate: closed unless entries are allowed.
+        orders: what the bot has been told at start.
+        standby_exits: whether exit rules close positions in STANDBY.
+        new_id: returns 32 random hexadecimal digits.
+        clock: the time, with its zone.
+        observer: told what happens.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        executor: Executor,
+        portfolio: Portfolio,
+        reconciler: Reconciler,
+        ledger: Ledger,
+        gate: SendGate,
+        orders: Orders,
+        standby_exits: Literal["manage", "hold"],
+        new_id: Callable[[], str],
+        clock: Callable[[], datetime],
+        observer: Observer,
+    ) -> None:
+        self.feed = feed
+        self.portfolio = portfolio
+        self.reconciler = reconciler
+        self._executor = executor
+        self._ledger = ledger
+        self._gate = gate
+        self._orders = orders
+        self._standby_exits = standby_exits
+        self._new_id = new_id
+        self._clock = clock
+        self._observer = observer
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._entered: set[tuple[int, float]] = set()
+        self._closing: dict[str, asyncio.Lock] = {}
+        self.signals: dict[str, SignalView] = {}
+        """The newest signal of each active symbol."""
+        feed.on_quotes = self._on_news
+        feed.on_prediction = lambda _symbol: self._on_news()
+        feed.on_catalog = observer.on_catalog
+        feed.on_breaker = lambda dependency, is_open: observer.on_breaker(
+            dependency.name, dependency.last_error or "it answers again", opened=is_open
+        )
+
+    async def run(self) -> None:
+        """Trade until cancelled; what the exchange says of the account comes before everything else."""
+        day_ago = datetime.fromtimestamp(self._clock().timestamp() - 86_400, UTC)
+        self._entered = {(topic_id, at.timestamp()) for topic_id, at in await self._ledger.entered_predictions(day_ago)}
+        self._follow_topics()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.feed.run())
+            tasks.create_task(self.reconciler.run(self._unprotected))
+            tasks.create_task(self._cycle())
+
+    # what commands ask for
+
+    def follow(self, orders: Orders, *, may_trade: bool) -> None:
+        """Take over what the bot has been told; entries are allowed from now on when `may_trade`."""
+        self._orders = orders
+        self.reconciler.settings = orders.settings
+        if may_trade:
+            self._gate.open()
+        else:
+            self._gate.close(0)
+        for symbol in [symbol for symbol in self.signals if symbol not in orders.active]:
+            del self.signals[symbol]
+        self._follow_topics()
+        self._on_news()
+
+    async def block_entries(self) -> bool:
+        """Let no further entry leave; when this returns True none is on its way to the socket either."""
+        return await self._gate.aclose(_GATE_TIMEOUT_S)
+
+    async def catalog(self, timeout_s: float) -> Catalog:
+        """Return the catalog, waiting for it when the bot has only just started.
+
+        Raises:
+            BotError: `EXCHANGE_UNREACHABLE`, when it did not come in time.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.feed.catalog_ready.wait()
+        except TimeoutError as error:
+            why = self.feed.hyperliquid_health.last_error or self.feed.allora_health.last_error or "no answer yet"
+            message = f"It is not known yet what can be traded ({why}). Send the command again later."
+            raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message) from error
+        if self.feed.catalog is None:
+            raise RuntimeError("the catalog is said to be there and is not")
+        return self.feed.catalog
+
+    async def close(self, symbol: str, reason: str) -> Decimal:
+        """Close our position in a symbol, to the end.
+
+        Returns:
+            How many coins were closed.
+
+        Raises:
+            BotError: `NO_POSITION`; `NOT_ALLOWED` for a position that is not ours; or the exchange's refusal.
+        """
+        lock = self._closing.setdefault(symbol, asyncio.Lock())
+        async with lock:
+            await self.reconciler.refresh()
+            holding = self.portfolio.holdings.get(symbol)
+            if holding is None:
+                if symbol in self.portfolio.foreign():
+                    message = f"The position in {symbol} was not opened by this bot, which leaves it alone."
+                    raise BotError(ErrorCode.NOT_ALLOWED, message)
+                raise BotError(ErrorCode.NO_POSITION, f"There is no position in {symbol}.")
+            return await self._close(holding, reason)
+
+    async def cancel_entries(self) -> int:
+        """Cancel entry orders that rest on the exchange; stops and targets stay. Returns how many there were.
+
+        Raises:
+            BotError: the exchange did not answer, or refused.
+        """
+        await self.reconciler.refresh(deep=True)
+        entries = [(order.symbol, order.oid) for order in self.reconciler.ours_resting() if not order.reduce_only]
+        await self._executor.cancel(entries)
+        return len(entries)
+
+    async def flatten(self, reason: str) -> tuple[list[str], list[str]]:
+        """Cancel entries and close every position of ours, confirmed by the exchange. Entries must be blocked.
+
+        Returns:
+            The symbols closed, and those of foreign positions, which were left alone.
+
+        Raises:
+            BotError: not everything could be closed; the message says what is left.
+        """
+        closed: set[str] = set()
+        problems: dict[str, str] = {}
+        for attempt in range(_FLAT_ROUNDS):
+            if attempt:
+                await asyncio.sleep(0.2 * 2**attempt)
+            try:
+                await self.cancel_entries()
+            except BotError as error:
+                problems = {"orders": error.message}
+                continue
+            open_now = list(self.portfolio.holdings)
+            # An entry that was on its way when entries were blocked may still become a position.
+            if not open_now and not self.portfolio.pending:
+                return sorted(closed), self.portfolio.foreign()
+            problems = {}
+            for symbol in open_now:
+                try:
+                    await self.close(symbol, reason)
+                    closed.add(symbol)
+                except BotError as error:
+                    if error.code is not ErrorCode.NO_POSITION:
+                        problems[symbol] = error.message
+        left = "; ".join(f"{symbol}: {why}" for symbol, why in problems.items()) or ", ".join(self.portfolio.pending)
+        message = f"Not everything is closed ({left}). The stops stay on the exchange; send it again."
+        raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message)
+
+    def stand_down(self) -> None:
+        """Cancel resting entries, now that the bot is stopped."""
+        self._spawn(self._stand_down(flat=False))
+
+    def stand_down_flat(self) -> None:
+        """Close every position too, now that the bot is stopped."""
+        self._spawn(self._stand_down(flat=True))
+
+    def usable_prediction(self, symbol: str) -> Prediction | None:
+        """Return the newest prediction of a symbol, if it may be traded on."""
+        prediction, quote = self.feed.predictions.get(symbol), self.feed.quotes.get(symbol)
+        if prediction is None or quote is None:
+            return None
+        unusable = unusable_because(prediction, quote.mark, self._clock().timestamp())
+        return prediction if unusable is None else None
+
+    # the cycle
+
+    def _on_news(self) -> None:
+        self._wake.set()
+
+    def _follow_topics(self) -> None:
+        held = {holding.symbol: holding.topic_id for holding in self.portfolio.holdings.values()}
+        self.feed.want(held | dict(self._orders.active))
+
+    async def _cycle(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._orders.mode is not Mode.STOPPED:
+                self._look_for_exits()
+                for symbol, topic_id in self._orders.active.items():
+                    self._look_at(symbol, topic_id)
+            self._observer.on_market()
+
+    def _look_at(self, symbol: str, topic_id: int) -> None:
+        quote, prediction = self.feed.quotes.get(symbol), self.feed.predictions.get(symbol)
+        if quote is None or prediction is None or prediction.topic_id != topic_id:
+            return
+        now = self._clock()
+        unusable = unusable_because(prediction, quote.mark, now.timestamp())
+        if unusable is not None:
+            opinion = Opinion(Direction.HOLD, gap_pct(prediction.price, quote.mark), (unusable,))
+        else:
+            opinion = judge(quote, prediction, self._orders.settings)
+        plan = self._plan(opinion, quote, prediction, now)
+        reasons = opinion.reasons + ((plan.reason,) if isinstance(plan, Refused) else ())
+        signal = SignalView(
+            signal_id=self._new_id(),
+            symbol=symbol,
+            direction=opinion.direction,
+            gap_pct=round(opinion.gap_pct, 4),
+            prediction=prediction.price,
+            mark_price=quote.mark,
+            topic_id=topic_id,
+            prediction_at=datetime.fromtimestamp(prediction.at, UTC),
+            acted=isinstance(plan, EntryPlan),
+            reasons=list(reasons),
+            at=now,
+        )
+        is_new = _is_news(self.signals.get(symbol), signal)
+        self.signals[symbol] = signal
+        if isinstance(plan, EntryPlan):
+            self.portfolio.pending[symbol] = plan
+            self._entered.add((topic_id, prediction.at))
+            self._spawn(self._enter(plan, signal, prediction))
+        elif is_new:
+            self._spawn(self._note(signal))
+
+    def _plan(
+        self, opinion: Opinion, quote: Quote, prediction: Prediction, now: datetime
+    ) -> EntryPlan | Refused | None:
+        """Return the entry to make; or why there is none, though the strategy wants one; or None when it does not."""
+        if opinion.direction is Direction.HOLD:
+            return None
+        obstacle, catalog = self._obstacle(quote, prediction, now), self.feed.catalog
+        if obstacle is not None or catalog is None:
+            return Refused(obstacle or "the catalog is not known")
+        return plan_entry(
+            opinion.direction,
+            opinion.gap_pct,
+            quote,
+            catalog.asset(quote.symbol),
+            self._orders.settings,
+            self.portfolio.book(),
+            now.timestamp(),
+        )
+
+    def _obstacle(self, quote: Quote, prediction: Prediction, now: datetime) -> str | None:
+        """Return what stands against any entry in this symbol now, apart from the limits."""
+        account = self.portfolio.account
+        obstacles = (
+            (not self._gate.is_open, f"no entries in {self._orders.mode}"),
+            (bool(self.reconciler.trips), "a limit on losses was reached"),
+            ((prediction.topic_id, prediction.at) in self._entered, "this prediction has been traded on"),
+            (account is None or now.timestamp() - account.at > _MAX_ACCOUNT_AGE_S, "the account is not known"),
+            (now.timestamp() - quote.at > _MAX_QUOTE_AGE_S, "the price is old"),
+            (self.reconciler.unresolved(quote.symbol), "it is not known yet what became of an earlier order"),
+        )
+        return next((why for stands, why in obstacles if stands), None)
+
+    async def _note(self, signal: SignalView) -> None:
+        self._observer.on_signal(signal)
+        try:
+            await self._ledger.add_signal(signal.model_dump())
+        except BotError as error:
+            log.warning("A signal could not be stored: %s", error.message)
+
+    async def _enter(self, plan: EntryPlan, signal: SignalView, prediction: Prediction) -> None:
+        order_id = self._executor.new_order_id()
+        now = self._clock()
+        expected = Holding(
+            position_id=order_id,
+            symbol=plan.symbol,
+            side=Side.LONG if plan.is_buy else Side.SHORT,
+            size=Decimal(0),
+            entry_price=plan.limit_price,
+            stop_price=plan.stop_price,
+            target_price=plan.target_price,
+            topic_id=signal.topic_id,
+            signal_id=signal.signal_id,
+            opened_at=now,
+            expires_at=max(now, datetime.fromtimestamp(prediction.at + prediction.horizon_s, UTC)),
+        )
+        self._observer.on_signal(signal)
+        try:
+            asset = (await self.catalog(0.1)).asset(plan.symbol)
+            # Without the store nothing trades: what is about to happen is written down first.
+            await asyncio.gather(self._ledger.add_signal(signal.model_dump()), self.reconciler.expect(expected))
+            filled = await self._executor.enter(plan, asset, order_id, signal.signal_id, signal.reasons[0])
+            await self.reconciler.opened(plan.symbol, filled)
+        except OutcomeUnknown as error:
+            log.warning("Entry in %s: %s", plan.symbol, error.message)
+        except BotError as error:
+            log.warning("No entry in %s: %s", plan.symbol, error.message)
+            await self.reconciler.dropped(plan.symbol)
+        finally:
+            self.reconciler.answered(plan.symbol)
+            if not self.reconciler.unresolved(plan.symbol):
+                self.portfolio.pending.pop(plan.symbol, None)
+            self._follow_topics()
+            self.reconciler.look_soon()
+
+    async def _stand_down(self, *, flat: bool) -> None:
+        try:
+            if flat:
+                await self.flatten("stopped")
+            else:
+                await self.cancel_entries()
+        except BotError as error:
+            log.error("Stopped, but: %s", error.message)  # noqa: TRY400 - the sentence says it all
+
+    def _look_for_exits(self) -> None:
+        if self._orders.mode is Mode.STANDBY and self._standby_exits == "hold":
+            return
+        now = self._clock()
+        for holding in list(self.portfolio.holdings.values()):
+            lock = self._closing.get(holding.symbol)
+            if not holding.seen or (lock is not None and lock.locked()):
+                continue
+            quote = self.feed.quotes.get(holding.symbol)
+            prediction = self.usable_prediction(holding.symbol)
+            reason = exit_reason(holding, prediction, quote, self._orders.settings, now)
+            if reason is not None:
+                self._spawn(self._exit(holding.symbol, reason))
+
+    async def _exit(self, symbol: str, reason: str) -> None:
+        try:
+            await self.close(symbol, reason)
+        except BotError as error:
+            log.warning("Exit from %s (%s) failed: %s", symbol, reason, error.message)
+            # The stop rests on the exchange; a pause keeps a refusal from being repeated at every price.
+            await asyncio.sleep(1)
+
+    async def _unprotected(self, holding: Holding) -> None:
+        """Give a position without a stop one, or close it."""
+        catalog = await self.catalog(0.1)
+        asset = catalog.asset(holding.symbol)
+        is_long = holding.side is Side.LONG
+        try:
+            await self._executor.protect(asset, holding.size, holding.stop_price, holding.target_price, is_long=is_long)
+        except BotError as error:
+            log.warning("No stop for %s: %s; closing the position", holding.symbol, error.message)
+            await self.close(holding.symbol, "no_stop")
+
+    async def _close(self, holding: Holding, reason: str) -> Decimal:
+        catalog = await self.catalog(0.1)
+        asset, closed = catalog.asset(holding.symbol), Decimal(0)
+        self.reconciler.closing(holding.symbol, reason)
+        last: BotError | None = None
+        for attempt in range(_CLOSE_ATTEMPTS):
+            present = self.portfolio.holdings.get(holding.symbol)
+            if present is None:
+                return closed
+            try:
+                await self.feed.refresh_quotes()
+                mark = self.feed.quotes[holding.symbol].mark
+                filled = await self._executor.close(
+                    asset, present.size, mark, reason, is_long=present.side is Side.LONG, attempt=attempt
+                )
+                closed += filled.size
+            except OutcomeUnknown as error:
+                last = error
+                await asyncio.sleep(1.5)
+            except BotError as error:
+                last = error
+            # What is left is asked of the exchange before anything is sent again: a close that ran is not repeated.
+            await self.reconciler.refresh(deep=True)
+        if holding.symbol not in self.portfolio.holdings:
+            return closed
+        raise last or BotError(
+            ErrorCode.EXCHANGE_REJECTED, f"Only {closed} {holding.symbol} could be closed; try again."
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("A task of the engine failed", exc_info=fault)
+
+
+def _is_news(old: SignalView | None, new: SignalView) -> bool:
+    """Tell whether a signal says anything that the one before did not."""
+    return old is None or (old.topic_id, old.prediction_at, old.direction) != (
+        new.topic_id,
+        new.prediction_at,
+        new.direction,
+    )

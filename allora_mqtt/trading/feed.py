@@ -1,0 +1,197 @@
+"""What comes in from the market: quotes of everything in one request, and the predictions of the active topics."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+from allora_mqtt.market.allora import AlloraClient
+from allora_mqtt.market.catalog import Asset, Catalog, Topic, assets_from_meta, topics_from_api
+from allora_mqtt.market.hyperliquid import Hyperliquid
+from allora_mqtt.market.predictions import Inference, Prediction, to_prediction
+from allora_mqtt.market.quotes import Quote, quotes_from_contexts
+from allora_mqtt.protocol.errors import BotError
+from allora_mqtt.trading.dependency import Dependency
+
+log = logging.getLogger(__name__)
+
+_CATALOG_RETRY_S: Final = 2.0
+_CATALOG_REFRESH_S: Final = 3600.0
+_MIN_POLL_S: Final = 2.0
+_MAX_POLL_S: Final = 30.0
+_CONCURRENT_REQUESTS: Final = 8
+
+
+class Feed:
+    """Keeps quotes, predictions and the catalog up to date.
+
+    Args:
+        hyperliquid: where quotes come from.
+        allora: where predictions come from.
+        configured_topics: topics whose names cannot be read, from the settings.
+        quote_interval_s: pause between two requests for all quotes.
+        clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        hyperliquid: Hyperliquid,
+        allora: AlloraClient,
+        configured_topics: list[Topic],
+        quote_interval_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._hyperliquid = hyperliquid
+        self._allora = allora
+        self._configured = configured_topics
+        self._quote_interval_s = quote_interval_s
+        self._clock = clock
+        self._assets: Mapping[str, Asset] = {}
+        self._topics: dict[int, Topic] = {}
+        self._wanted: Mapping[str, int] = {}
+        self._next_poll: dict[int, float] = {}
+        self._wanted_changed = asyncio.Event()
+        self._limit = asyncio.Semaphore(_CONCURRENT_REQUESTS)
+        self.hyperliquid_health = Dependency("hyperliquid")
+        self.allora_health = Dependency("allora")
+        self.catalog: Catalog | None = None
+        """What can be traded and predicted; None until both sides have been asked."""
+        self.catalog_ready = asyncio.Event()
+        self.quotes: dict[str, Quote] = {}
+        self.predictions: dict[str, Prediction] = {}
+        """The newest prediction of each active symbol."""
+        self.on_quotes: Callable[[], None] = _nothing
+        self.on_prediction: Callable[[str], None] = _nothing_of
+        self.on_catalog: Callable[[], None] = _nothing
+        self.on_breaker: Callable[[Dependency, bool], None] = _no_breaker
+
+    def want(self, active: Mapping[str, int]) -> None:
+        """Follow the predictions of this active set from now on."""
+        for symbol, prediction in list(self.predictions.items()):
+            if active.get(symbol) != prediction.topic_id:
+                del self.predictions[symbol]
+        self._wanted = dict(active)
+        self._wanted_changed.set()
+
+    def reset_breakers(self, name: str | None) -> list[str]:
+        """Close one breaker by hand, or both, and return the names of those that were open."""
+        both = (self.hyperliquid_health, self.allora_health)
+        return [dependency.name for dependency in both if name in {None, dependency.name} and dependency.reset()]
+
+    async def run(self) -> None:
+        """Keep everything fresh until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_catalog())
+            tasks.create_task(self._follow_quotes())
+            tasks.create_task(self._follow_predictions())
+
+    async def refresh_catalog(self) -> None:
+        """Ask both sides again what there is.
+
+        Raises:
+            BotError: one of them did not answer.
+        """
+        entries = await self._timed(self.allora_health, self._allora.topics())
+        self._topics = topics_from_api(entries) | {topic.id: topic for topic in self._configured}
+        await self.refresh_quotes()
+        self._renew_catalog()
+
+    async def refresh_quotes(self) -> None:
+        """Ask for all quotes now.
+
+        Raises:
+            BotError: HyperLiquid did not answer.
+        """
+        meta, contexts = await self._timed(self.hyperliquid_health, self._hyperliquid.meta_and_contexts())
+        self._assets = assets_from_meta(meta)
+        self.quotes = quotes_from_contexts(meta, contexts, self._clock())
+        self.on_quotes()
+
+    def _renew_catalog(self) -> None:
+        self.catalog = Catalog(self._assets, self._topics)
+        self.catalog_ready.set()
+        self.on_catalog()
+
+    async def _follow_catalog(self) -> None:
+        while True:
+            pause_s = _CATALOG_REFRESH_S
+            try:
+                await self.refresh_catalog()
+            except BotError as error:
+                log.warning("The catalog could not be read: %s", error.message)
+                pause_s = _CATALOG_RETRY_S if self.catalog is None else 60.0
+            await asyncio.sleep(pause_s)
+
+    async def _follow_quotes(self) -> None:
+        while True:
+            await asyncio.sleep(self._quote_interval_s)
+            if not self.hyperliquid_health.allows(self._clock()):
+                continue
+            try:
+                await self.refresh_quotes()
+            except BotError as error:
+                log.debug("No quotes: %s", error.message)
+
+    async def _follow_predictions(self) -> None:
+        await self.catalog_ready.wait()
+        while True:
+            now = self._clock()
+            due = {
+                symbol: topic_id for symbol, topic_id in self._wanted.items() if self._next_poll.get(topic_id, 0) <= now
+            }
+            if due and self.allora_health.allows(now):
+                await asyncio.gather(*(self._poll(symbol, topic_id) for symbol, topic_id in due.items()))
+            self._wanted_changed.clear()
+            try:
+                async with asyncio.timeout(0.5):
+                    await self._wanted_changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _poll(self, symbol: str, topic_id: int) -> None:
+        topic = self._topics.get(topic_id)
+        if topic is None:
+            return
+        # Each topic as often as its epoch needs: three looks at each value.
+        self._next_poll[topic_id] = self._clock() + min(_MAX_POLL_S, max(_MIN_POLL_S, topic.epoch_s / 3))
+        try:
+            async with self._limit:
+                inference = await self._timed(self.allora_health, self._allora.inference(topic_id))
+            self._take(symbol, topic, inference)
+        except BotError as error:
+            log.debug("No prediction of topic %s: %s", topic_id, error.message)
+
+    def _take(self, symbol: str, topic: Topic, inference: Inference) -> None:
+        known, quote = self.predictions.get(symbol), self.quotes.get(symbol)
+        if quote is None or self._wanted.get(symbol) != topic.id:
+            return
+        if known is not None and known.topic_id == topic.id and known.at >= inference.timestamp:
+            return
+        # A log-return becomes a price once, against the mark at which it was first seen, and does not follow it.
+        self.predictions[symbol] = to_prediction(inference, topic, quote.mark)
+        self.on_prediction(symbol)
+
+    async def _timed(self, dependency: Dependency, call: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what the call returns
+        started = time.perf_counter()
+        try:
+            result = await call
+        except BotError as error:
+            if dependency.failed(self._clock(), error.message):
+                self.on_breaker(dependency, True)
+            raise
+        if dependency.succeeded(self._clock(), (time.perf_counter() - started) * 1000):
+            self.on_breaker(dependency, False)
+        return result
+
+
+def _nothing() -> None:
+    pass
+
+
+def _nothing_of(_symbol: str) -> None:
+    pass
+
+
+def _no_breaker(_dependency: Dependency, _is_open: bool) -> None:  # noqa: FBT001 - a callback's arguments
+    pass

@@ -1,0 +1,217 @@
+"""What is held, what is on its way, and how the account is doing. Values in, values out; no clock of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, Self
+
+from allora_mqtt.market.account import AccountState, RestingOrder
+from allora_mqtt.market.predictions import Prediction
+from allora_mqtt.market.quotes import Quote
+from allora_mqtt.protocol.messages import Side
+from allora_mqtt.protocol.runtime import RuntimeSettings
+from allora_mqtt.trading.risk import Book, EntryPlan
+from allora_mqtt.trading.strategy import gap_pct
+
+VISIBLE_AFTER: Final = timedelta(seconds=10)
+"""The exchange may show a fill this much later than it reports it; a younger position is not missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A position that the bot opened.
+
+    Attributes:
+        position_id: the id of the entry order.
+        size: in coins, above zero.
+        expires_at: when the horizon of the prediction that it rests on ends.
+        seen: whether the exchange has shown it in the account yet.
+    """
+
+    position_id: str
+    symbol: str
+    side: Side
+    size: Decimal
+    entry_price: Decimal
+    stop_price: Decimal
+    target_price: Decimal
+    topic_id: int
+    signal_id: str
+    opened_at: datetime
+    expires_at: datetime
+    seen: bool = False
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Read it back from the ledger."""
+        return cls(
+            position_id=row["position_id"],
+            symbol=row["symbol"],
+            side=Side(row["side"]),
+            size=row["size"],
+            entry_price=row["entry_price"],
+            stop_price=row["stop_price"],
+            target_price=row["target_price"],
+            topic_id=row["topic_id"],
+            signal_id=row["signal_id"],
+            opened_at=row["opened_at"],
+            expires_at=row["expires_at"],
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Return what the ledger stores of it."""
+        return {
+            "position_id": self.position_id,
+            "symbol": self.symbol,
+            "side": self.side.value,
+            "size": self.size,
+            "entry_price": self.entry_price,
+            "stop_price": self.stop_price,
+            "target_price": self.target_price,
+            "topic_id": self.topic_id,
+            "signal_id": self.signal_id,
+            "opened_at": self.opened_at,
+            "expires_at": self.expires_at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What profit and loss are counted from.
+
+    Attributes:
+        day: the UTC day.
+        day_start_usd: equity at its beginning, or when the bot first saw it.
+        peak_usd: the highest equity so far: what drawdown is measured from.
+    """
+
+    day: date
+    day_start_usd: Decimal
+    peak_usd: Decimal
+
+    def at(self, equity_usd: Decimal, now: datetime) -> "Results":
+        """Return what holds after an equity has been seen."""
+        today = now.astimezone(UTC).date()
+        peak = max(self.peak_usd, equity_usd)
+        return Results(today, equity_usd, peak) if today != self.day else replace(self, peak_usd=peak)
+
+    def daily_pct(self, equity_usd: Decimal) -> Decimal:
+        """Profit (or loss, below zero) of the day, in percent of its start."""
+        return (equity_usd - self.day_start_usd) / self.day_start_usd * 100 if self.day_start_usd > 0 else Decimal(0)
+
+    def drawdown_pct(self, equity_usd: Decimal) -> Decimal:
+        """How far the equity is below its peak, in percent of the peak."""
+        return (self.peak_usd - equity_usd) / self.peak_usd * 100 if self.peak_usd > 0 else Decimal(0)
+
+    def tripped(self, equity_usd: Decimal, settings: RuntimeSettings) -> tuple[str, str] | None:
+        """Return name and reason of the breaker that this equity opens, if any."""
+        loss_pct = -self.daily_pct(equity_usd)
+        if loss_pct >= settings.max_daily_loss_pct:
+            return "daily_loss", f"lost {loss_pct:.2f} % today, the limit is {settings.max_daily_loss_pct} %"
+        drawdown_pct = self.drawdown_pct(equity_usd)
+        if drawdown_pct >= settings.max_drawdown_pct:
+            return (
+                "drawdown",
+                f"{drawdown_pct:.2f} % below the highest equity, the limit is {settings.max_drawdown_pct} %",
+            )
+        return None
+
+    def to_state(self) -> dict[str, str]:
+        """Return it as it is stored."""
+        return {"day": self.day.isoformat(), "day_start_usd": str(self.day_start_usd), "peak_usd": str(self.peak_usd)}
+
+    @classmethod
+    def from_state(cls, stored: Mapping[str, str]) -> Self:
+        """Read it back."""
+        return cls(date.fromisoformat(stored["day"]), Decimal(stored["day_start_usd"]), Decimal(stored["peak_usd"]))
+
+
+class Portfolio:
+    """The account as last seen, beside what the bot knows of it."""
+
+    def __init__(self) -> None:
+        self.account: AccountState | None = None
+        self.resting: list[RestingOrder] = []
+        self.holdings: dict[str, Holding] = {}
+        self.pending: dict[str, EntryPlan] = {}
+        """Entries on their way, by symbol."""
+        self.cooling_until: dict[str, float] = {}
+        self.results: Results | None = None
+
+    def exposure_usd(self) -> Decimal:
+        """Return the summed notional of every position and every entry on its way."""
+        return sum(self._notional().values(), Decimal(0))
+
+    def book(self) -> Book:
+        """Return what the limits are held against."""
+        reserved = sum((plan.margin_usd for plan in self.pending.values()), Decimal(0))
+        free = Decimal(0) if self.account is None else self.account.withdrawable_usd - reserved
+        return Book(self._notional(), free, self.cooling_until)
+
+    def take(self, account: AccountState, now: datetime) -> None:
+        """Take over the account as the exchange has it now."""
+        self.account = account
+        present = self.results
+        fresh = Results(now.astimezone(UTC).date(), account.equity_usd, account.equity_usd)
+        self.results = fresh if present is None else present.at(account.equity_usd, now)
+        for symbol, holding in self.holdings.items():
+            position = account.positions.get(symbol)
+            if position is not None and _side(position.size) is holding.side:
+                self.holdings[symbol] = replace(holding, size=abs(position.size), seen=True)
+
+    def gone(self, now: datetime) -> list[Holding]:
+        """Return the positions of ours that the exchange does not have any more."""
+        if self.account is None:
+            return []
+        positions = self.account.positions
+        return [
+            holding
+            for symbol, holding in self.holdings.items()
+            if (symbol not in positions or _side(positions[symbol].size) is not holding.side)
+            and (holding.seen or now - holding.opened_at > VISIBLE_AFTER)
+        ]
+
+    def foreign(self) -> list[str]:
+        """Return the symbols of positions that the bot did not open."""
+        if self.account is None:
+            return []
+        return [symbol for symbol in self.account.positions if symbol not in self.holdings | self.pending]
+
+    def exit_order(self, symbol: str, kind: str) -> RestingOrder | None:
+        """Return the stop (`sl`) or target (`tp`) that rests on the exchange for a symbol."""
+        return next((order for order in self.resting if order.symbol == symbol and order.tpsl == kind), None)
+
+    def _notional(self) -> dict[str, Decimal]:
+        notional = {symbol: plan.notional_usd for symbol, plan in self.pending.items()}
+        for symbol, holding in self.holdings.items():
+            notional[symbol] = holding.size * holding.entry_price
+        if self.account is not None:
+            for symbol, position in self.account.positions.items():
+                notional[symbol] = max(abs(position.position_value_usd), notional.get(symbol, Decimal(0)))
+        return notional
+
+
+def exit_reason(
+    holding: Holding, prediction: Prediction | None, quote: Quote | None, settings: RuntimeSettings, now: datetime
+) -> str | None:
+    """Say why a position is to be closed now, if it is.
+
+    Args:
+        holding: the position.
+        prediction: the newest usable prediction of its symbol, if there is one.
+        quote: the newest price of its symbol, if there is one.
+        settings: for `exit_buffer_pct`.
+        now: the time of the decision.
+    """
+    if now >= holding.expires_at:
+        return "horizon"
+    if prediction is None or quote is None:
+        return None
+    gap = gap_pct(prediction.price, quote.mark)
+    against = -gap if holding.side is Side.LONG else gap
+    return "prediction_turned" if against > settings.exit_buffer_pct else None
+
+
+def _side(size: Decimal) -> Side:
+    return Side.LONG if size > 0 else Side.SHORT

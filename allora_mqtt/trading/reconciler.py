@@ -1,0 +1,383 @@
+"""Keeps the portfolio true to the exchange: positions, orders, fills, and what became of orders gone astray."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from pydantic import JsonValue
+
+from allora_mqtt.market.account import Fill, RestingOrder
+from allora_mqtt.market.hyperliquid import Hyperliquid
+from allora_mqtt.protocol.errors import BotError
+from allora_mqtt.protocol.messages import FillView, PositionClosed, Side
+from allora_mqtt.protocol.runtime import RuntimeSettings
+from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.trading.execution import Executor, Filled
+from allora_mqtt.trading.observer import Observer
+from allora_mqtt.trading.portfolio import Holding, Portfolio, Results
+
+log = logging.getLogger(__name__)
+
+_ACCOUNT_INTERVAL_S: Final = 5.0
+_BUSY_INTERVAL_S: Final = 1.0
+_EQUITY_INTERVAL_S: Final = 60.0
+_FILL_OVERLAP: Final = timedelta(minutes=1)
+_FIRST_FILLS: Final = timedelta(days=1)
+_FILL_LOOKS: Final = 4
+_FILL_PAUSE_S: Final = 0.3
+_STOPLESS_S: Final = 1.0
+"""A stop must have been missing for this long, in two looks, before one is placed: it may just not be shown yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """A limit on losses that was reached."""
+
+    reason: str
+    since: datetime
+
+
+class Reconciler:
+    """Looks at the account at start, after each order, every few seconds, and in depth on an interval.
+
+    Args:
+        hyperliquid: the truth.
+        ledger: what follows it.
+        portfolio: what the rest of the bot sees of it.
+        executor: for what became of orders, and for cancelling what nobody needs.
+        settings: for the limits on losses; replaced when they change.
+        interval_s: between two looks in depth (`BOT_RECONCILE_INTERVAL_S`).
+        clock: the time, with its zone.
+        observer: told what is found.
+    """
+
+    def __init__(
+        self,
+        hyperliquid: Hyperliquid,
+        ledger: Ledger,
+        portfolio: Portfolio,
+        executor: Executor,
+        settings: RuntimeSettings,
+        interval_s: float,
+        clock: Callable[[], datetime],
+        observer: Observer,
+    ) -> None:
+        self._hyperliquid = hyperliquid
+        self._ledger = ledger
+        self._portfolio = portfolio
+        self._executor = executor
+        self._interval_s = interval_s
+        self._clock = clock
+        self._observer = observer
+        self._looking = asyncio.Lock()
+        self._soon = asyncio.Event()
+        self._expected: dict[str, Holding] = {}
+        self._in_flight: set[str] = set()
+        self._reasons: dict[str, str] = {}
+        self._stopless_since: dict[str, datetime] = {}
+        self._known_orders: set[str] = set()
+        self._fills_since: datetime | None = None
+        self._last_deep: datetime | None = None
+        self._last_equity: datetime | None = None
+        self.settings = settings
+        self.trips: dict[str, Trip] = {}
+        """The limits on losses that were reached and not reset, by name."""
+
+    async def load(self, state: Mapping[str, Any]) -> None:
+        """Take over what an earlier run left.
+
+        Args:
+            state: the store's `state` table.
+        """
+        if "results" in state:
+            self._portfolio.results = Results.from_state(state["results"])
+        for name, trip in state.get("trips", {}).items():
+            self.trips[name] = Trip(trip["reason"], datetime.fromisoformat(trip["since"]))
+        for row in await self._ledger.open_positions():
+            holding = Holding.from_row(row)
+            (self._portfolio.holdings if holding.size > 0 else self._expected)[holding.symbol] = holding
+        for symbol, at in (await self._ledger.last_stopped_at()).items():
+            self._portfolio.cooling_until[symbol] = at.timestamp() + self.settings.cooldown_s
+        self._fills_since = await self._ledger.newest_fill_at()
+
+    async def run(self, protect: Callable[[Holding], Awaitable[None]]) -> None:
+        """Look until cancelled.
+
+        Args:
+            protect: called with a position that has no stop on the exchange.
+        """
+        while True:
+            try:
+                await self.refresh(deep=self._depth_is_due())
+                await self._resolve()
+                await self._find_unprotected(protect)
+            except BotError as error:
+                log.warning("The account could not be checked: %s", error.message)
+            is_busy = (
+                self._expected
+                or self._stopless_since
+                or any(not holding.seen for holding in self._portfolio.holdings.values())
+            )
+            try:
+                async with asyncio.timeout(_BUSY_INTERVAL_S if is_busy else _ACCOUNT_INTERVAL_S):
+                    await self._soon.wait()
+            except TimeoutError:
+                continue
+            self._soon.clear()
+            self._last_deep = None
+
+    def look_soon(self) -> None:
+        """Look in depth now: something was sent."""
+        self._soon.set()
+
+    def unresolved(self, symbol: str) -> bool:
+        """Whether it is not known what became of an entry in this symbol."""
+        return symbol in self._expected
+
+    async def refresh(self, *, deep: bool = False) -> None:
+        """Take over the account, and in depth the resting orders and the fills too.
+
+        Raises:
+            BotError: the exchange or the store did not answer.
+        """
+        async with self._looking:
+            account = await self._hyperliquid.user_state()
+            now = self._clock()
+            before = self._portfolio.account
+            self._portfolio.take(account, now)
+            moved = before is None or {symbol: position.size for symbol, position in before.positions.items()} != {
+                symbol: position.size for symbol, position in account.positions.items()
+            }
+            if deep:
+                self._portfolio.resting = await self._hyperliquid.open_orders()
+                self._known_orders |= await self._ledger.known_orders(
+                    [order.cloid for order in self._portfolio.resting if order.cloid is not None]
+                )
+                self._last_deep = now
+            if deep or moved:
+                await self._take_fills()
+            for holding in self._portfolio.gone(now):
+                await self._settle(holding)
+            await self._keep_books(now)
+            self._observer.on_account()
+
+    def ours_resting(self) -> list[RestingOrder]:
+        """Return the orders on the exchange that the bot sent."""
+        return [order for order in self._portfolio.resting if order.cloid in self._known_orders]
+
+    def closing(self, symbol: str, reason: str) -> None:
+        """Note why the bot is about to close a position."""
+        self._reasons[symbol] = reason
+
+    async def expect(self, holding: Holding) -> None:
+        """Store that an entry is about to be sent, so that a crash leaves no position without an owner.
+
+        Args:
+            holding: the position to be, with a size of zero.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`; the entry must not be sent then.
+        """
+        self._in_flight.add(holding.symbol)
+        await self._ledger.put_position(holding.row())
+        self._expected[holding.symbol] = holding
+
+    def answered(self, symbol: str) -> None:
+        """Note that an entry is not on its way any more: it has ended, or nobody knows and it is to be found out."""
+        self._in_flight.discard(symbol)
+
+    async def opened(self, symbol: str, filled: Filled) -> None:
+        """Take over an expected position with what was filled; nothing filled means that there is none."""
+        holding = self._expected.get(symbol)
+        if holding is None:
+            return
+        if filled.size == 0 or filled.average_price is None:
+            await self.dropped(symbol)
+            return
+        opened = replace(holding, size=filled.size, entry_price=filled.average_price)
+        self._portfolio.holdings[symbol] = opened
+        await self._ledger.put_position(opened.row())
+        del self._expected[symbol]
+
+    async def dropped(self, symbol: str) -> None:
+        """Forget an expected position: its entry did not run."""
+        holding = self._expected.pop(symbol, None)
+        if holding is not None:
+            await self._ledger.close_position(holding.position_id, self._clock(), "never_opened", Decimal(0))
+
+    async def reset(self, name: str | None) -> list[str]:
+        """Reset limits on losses that were reached; losses are counted from here on.
+
+        Returns:
+            The names of those that were reset.
+        """
+        names = [trip for trip in self.trips if name in {None, trip}]
+        for trip in names:
+            del self.trips[trip]
+        results, account = self._portfolio.results, self._portfolio.account
+        if names and results is not None and account is not None:
+            self._portfolio.results = replace(results, day_start_usd=account.equity_usd, peak_usd=account.equity_usd)
+        await self._store_books()
+        return names
+
+    def _depth_is_due(self) -> bool:
+        return self._last_deep is None or (self._clock() - self._last_deep).total_seconds() >= self._interval_s
+
+    async def _take_fills(self) -> list[Fill]:
+        now = self._clock()
+        since = self._fills_since - _FILL_OVERLAP if self._fills_since else now - _FIRST_FILLS
+        found = await self._hyperliquid.fills(int(since.timestamp() * 1000))
+        if not found:
+            return []
+        owners = await self._ledger.order_ids([fill.oid for fill in found])
+        rows = [_fill_row(fill, owners) for fill in found]
+        for row in await self._ledger.add_fills(rows):
+            self._observer.on_fill(fill_view(row))
+        self._fills_since = max(row["at"] for row in rows)
+        return found
+
+    async def _settle(self, holding: Holding) -> None:
+        """Close the books on a position that the exchange does not have any more."""
+        closing: list[Mapping[str, Any]] = []
+        for look in range(_FILL_LOOKS):
+            if look:
+                await asyncio.sleep(_FILL_PAUSE_S)
+                await self._take_fills()
+            rows = await self._ledger.trades(500, holding.symbol, holding.opened_at)
+            exit_side = "SELL" if holding.side is Side.LONG else "BUY"
+            closing = [row for row in rows if row["side"] == exit_side]
+            if sum((row["size"] for row in closing), Decimal(0)) >= holding.size:
+                break
+        reason = self._reasons.pop(holding.symbol, None) or await self._why(closing)
+        pnl = sum((row["closed_pnl_usd"] for row in closing), Decimal(0))
+        now = self._clock()
+        await self._ledger.close_position(holding.position_id, now, reason, pnl)
+        del self._portfolio.holdings[holding.symbol]
+        if reason == "stop":
+            self._portfolio.cooling_until[holding.symbol] = now.timestamp() + self.settings.cooldown_s
+        log.info("Position in %s closed (%s): %+.2f USD", holding.symbol, reason, pnl)
+        self._observer.on_position_closed(
+            PositionClosed(
+                symbol=holding.symbol,
+                side=holding.side,
+                size=holding.size,
+                closed_pnl_usd=pnl,
+                reason=reason,
+                at=now,
+            )
+        )
+        await self._cancel_orphans(holding.symbol)
+
+    async def _why(self, closing: list[Mapping[str, Any]]) -> str:
+        if not closing:
+            return "unknown"
+        if any("liquidat" in row["direction"].lower() for row in closing):
+            return "liquidation"
+        purpose = await self._ledger.purpose(closing[0]["order_id"]) if closing[0]["order_id"] else None
+        return purpose or "closed_elsewhere"
+
+    async def _cancel_orphans(self, symbol: str) -> None:
+        left = [(order.symbol, order.oid) for order in self.ours_resting() if order.symbol == symbol]
+        try:
+            await self._executor.cancel(left)
+        except BotError as error:
+            log.warning("Stops of a closed position in %s are still there: %s", symbol, error.message)
+        self._portfolio.resting = [order for order in self._portfolio.resting if order.symbol != symbol]
+
+    async def _resolve(self) -> None:
+        """Find out what became of entries of which that is not known: after a crash, or an answer that was lost."""
+        for symbol, holding in list(self._expected.items()):
+            if symbol in self._in_flight:
+                continue
+            rows = await self._ledger.orders_by_id([holding.position_id])
+            status = await self._executor.resolve(rows[0]) if rows else "never_sent"
+            if status is None:
+                continue
+            await self.refresh(deep=True)
+            account = self._portfolio.account
+            position = None if account is None else account.positions.get(symbol)
+            if position is not None:
+                log.info("The entry in %s of which nothing was known has run", symbol)
+                await self.opened(symbol, Filled(holding.position_id, abs(position.size), position.entry_price))
+            elif status != "filled":
+                await self.dropped(symbol)
+            elif self._clock() - holding.opened_at > timedelta(seconds=30):
+                # It was filled and is gone already: open and closed between two looks.
+                await self.opened(symbol, Filled(holding.position_id, rows[0]["size"], rows[0]["limit_price"]))
+            if symbol not in self._expected:
+                self._portfolio.pending.pop(symbol, None)
+
+    async def _find_unprotected(self, protect: Callable[[Holding], Awaitable[None]]) -> None:
+        now = self._clock()
+        for symbol, holding in list(self._portfolio.holdings.items()):
+            if not holding.seen or self._last_deep is None or self._portfolio.exit_order(symbol, "sl") is not None:
+                self._stopless_since.pop(symbol, None)
+                continue
+            since = self._stopless_since.setdefault(symbol, now)
+            self._last_deep = None
+            if (now - since).total_seconds() >= _STOPLESS_S:
+                log.warning("The position in %s has no stop on the exchange", symbol)
+                await protect(holding)
+                del self._stopless_since[symbol]
+        for symbol in set(self._stopless_since) - set(self._portfolio.holdings):
+            del self._stopless_since[symbol]
+
+    async def _keep_books(self, now: datetime) -> None:
+        account, results = self._portfolio.account, self._portfolio.results
+        if account is None or results is None:
+            return
+        tripped = results.tripped(account.equity_usd, self.settings)
+        if tripped is not None and tripped[0] not in self.trips:
+            name, reason = tripped
+            self.trips[name] = Trip(reason, now)
+            log.error("Breaker %s: %s", name, reason)
+            self._observer.on_trip(name, reason)
+            await self._store_books()
+        if self._last_equity is None or (now - self._last_equity).total_seconds() >= _EQUITY_INTERVAL_S:
+            self._last_equity = now
+            await self._ledger.add_equity(now, account.equity_usd, self._portfolio.exposure_usd())
+            await self._store_books()
+
+    async def _store_books(self) -> None:
+        results = self._portfolio.results
+        trips = {name: {"reason": trip.reason, "since": trip.since.isoformat()} for name, trip in self.trips.items()}
+        stored: dict[str, JsonValue] = {"trips": {name: dict(trip) for name, trip in trips.items()}}
+        if results is not None:
+            stored["results"] = dict(results.to_state())
+        await self._ledger.put_state(stored)
+
+
+def fill_view(row: Mapping[str, Any]) -> FillView:
+    """Return a fill as it is published."""
+    return FillView(
+        fill_id=row["fill_id"],
+        symbol=row["symbol"],
+        side=row["side"],
+        direction=row["direction"],
+        size=row["size"],
+        price=row["price"],
+        fee_usd=row["fee_usd"],
+        closed_pnl_usd=row["closed_pnl_usd"],
+        order_id=row["order_id"],
+        at=row["at"],
+    )
+
+
+def _fill_row(fill: Fill, owners: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "fill_id": f"{fill.tid}-{fill.oid}",
+        "oid": fill.oid,
+        "order_id": fill.cloid or owners.get(fill.oid),
+        "symbol": fill.symbol,
+        "side": fill.side,
+        "direction": fill.direction[:24],
+        "size": fill.size,
+        "price": fill.price,
+        "fee_usd": fill.fee_usd,
+        "closed_pnl_usd": fill.closed_pnl_usd,
+        "at": datetime.fromtimestamp(fill.at, UTC),
+    }

@@ -1,0 +1,142 @@
+"""Whether an entry may be made, how large, and where its stop and target go. Values in, values out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from typing import Final
+
+from allora_mqtt.market.catalog import Asset
+from allora_mqtt.market.precision import round_price, round_size
+from allora_mqtt.market.quotes import Quote
+from allora_mqtt.protocol.messages import Direction
+from allora_mqtt.protocol.runtime import RuntimeSettings
+
+MIN_NOTIONAL_USD: Final = Decimal(10)
+"""HyperLiquid's smallest order that opens or adds to a position."""
+MIN_STOP_PCT: Final = Decimal("0.15")
+"""A stop nearer than this would be hit by the spread alone."""
+MIN_TARGET_PCT: Final = Decimal("0.2")
+"""A target nearer than this would not pay two taker fees of 0.045 %."""
+_MARGIN_RESERVE: Final = Decimal("0.95")
+"""Part of the free margin that may be used: fees and slippage come on top of an entry's margin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Everything the limits are held against, pending and open together.
+
+    Attributes:
+        notional_usd: by symbol, of open positions and of entries on their way; foreign positions included.
+        free_margin_usd: what the exchange would let us use, less what entries on their way need.
+        cooling_until: by symbol, unix seconds until which no entry is made after a stop.
+    """
+
+    notional_usd: Mapping[str, Decimal]
+    free_margin_usd: Decimal
+    cooling_until: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPlan:
+    """An entry that passes every limit.
+
+    Attributes:
+        size: in coins, rounded down to the asset's decimals.
+        limit_price: the worst price it may fill at.
+        notional_usd: the size at the limit price or the mark, whichever is more: what is held against the limits.
+        margin_usd: the notional divided by the leverage.
+    """
+
+    symbol: str
+    is_buy: bool
+    size: Decimal
+    limit_price: Decimal
+    stop_price: Decimal
+    target_price: Decimal
+    leverage: int
+    notional_usd: Decimal
+    margin_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why no entry is made."""
+
+    reason: str
+
+
+def plan_entry(
+    direction: Direction,
+    gap_pct: Decimal,
+    quote: Quote,
+    asset: Asset,
+    settings: RuntimeSettings,
+    book: Book,
+    now: float,
+) -> EntryPlan | Refused:
+    """Size an entry and hold it against the limits.
+
+    The size is `amount_usd` times the leverage, in coins; it is never raised to meet the exchange's minimum.
+    """
+    refused = _not_now(asset.symbol, quote, settings, book, now)
+    if refused is not None:
+        return refused
+    leverage = min(settings.max_leverage, asset.max_leverage)
+    is_buy = direction is Direction.BUY
+    slip = settings.max_slippage_pct / 100
+    worst = quote.mark * (1 + slip if is_buy else 1 - slip)
+    limit_price = round_price(worst, asset.sz_decimals, ROUND_DOWN if is_buy else ROUND_UP)
+    counted_price = max(limit_price, quote.mark)
+    size = round_size(settings.amount_usd * leverage / counted_price, asset.sz_decimals)
+    notional = size * counted_price
+    refused = _too_much(asset.symbol, size * limit_price, notional, leverage, settings, book)
+    if refused is not None:
+        return refused
+    stop_price, target_price = exit_prices(quote.mark, gap_pct, asset, settings, is_buy=is_buy)
+    return EntryPlan(
+        asset.symbol, is_buy, size, limit_price, stop_price, target_price, leverage, notional, notional / leverage
+    )
+
+
+def exit_prices(
+    reference: Decimal, gap_pct: Decimal, asset: Asset, settings: RuntimeSettings, *, is_buy: bool
+) -> tuple[Decimal, Decimal]:
+    """Return stop and target of a position: the gap times `sl_ratio` and `tp_ratio`, with floors."""
+    stop_pct = max(abs(gap_pct) * settings.sl_ratio, MIN_STOP_PCT)
+    target_pct = max(abs(gap_pct) * settings.tp_ratio, MIN_TARGET_PCT)
+    sign = 1 if is_buy else -1
+    stop = reference * (1 - sign * min(stop_pct, Decimal(90)) / 100)
+    target = reference * (1 + sign * min(target_pct, Decimal(90)) / 100)
+    # Rounded towards the entry, so that the loss is not more and the gain is sooner than asked for.
+    return (
+        round_price(stop, asset.sz_decimals, ROUND_UP if is_buy else ROUND_DOWN),
+        round_price(target, asset.sz_decimals, ROUND_DOWN if is_buy else ROUND_UP),
+    )
+
+
+def _not_now(symbol: str, quote: Quote, settings: RuntimeSettings, book: Book, now: float) -> Refused | None:
+    if symbol in book.notional_usd:
+        return Refused("there is a position or an order on its way already")
+    if len(book.notional_usd) >= settings.max_open_positions:
+        return Refused(f"{len(book.notional_usd)} positions are open or on their way, the limit is max_open_positions")
+    cooling_until = book.cooling_until.get(symbol, 0)
+    if now < cooling_until:
+        return Refused(f"cooling down for {cooling_until - now:.0f} s more after a stop")
+    if quote.spread_pct is None:
+        return Refused("the spread is not known")
+    if quote.spread_pct > settings.max_spread_pct:
+        return Refused(f"the spread of {quote.spread_pct:.3f} % is above max_spread_pct")
+    return None
+
+
+def _too_much(
+    symbol: str, smallest_usd: Decimal, notional: Decimal, leverage: int, settings: RuntimeSettings, book: Book
+) -> Refused | None:
+    if smallest_usd < MIN_NOTIONAL_USD:
+        return Refused(f"{notional:.2f} USD of {symbol} is below the exchange's minimum of 10 USD; raise amount_usd")
+    exposure = sum(book.notional_usd.values(), Decimal(0))
+    if exposure + notional > settings.max_exposure_usd:
+        return Refused(f"{exposure:.2f} USD are exposed; {notional:.2f} more would exceed max_exposure_usd")
+    if notional / leverage > book.free_margin_usd * _MARGIN_RESERVE:
+        return Refused(f"{notional / leverage:.2f} USD of margin are needed and {book.free_margin_usd:.2f} are free")
+    return None
