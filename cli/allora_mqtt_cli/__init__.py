@@ -1,0 +1,1 @@
+"""The command line: an MQTT client of the contract like any other."""

@@ -1,0 +1,95 @@
+"""Commands that run something on this machine instead of asking a bot."""
+
+# ruff: noqa: PLC0415 - what a command needs is imported when it runs, so that --help and completion are quick
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from allora_mqtt_cli.invocation import Invocation
+from allora_mqtt_cli.options import CONNECTION, LOCAL, takes
+
+PANEL: Final = "Local"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("run", rich_help_panel=PANEL)(run)
+    app.command("broker", rich_help_panel=PANEL)(broker)
+    app.command("sim", rich_help_panel=PANEL)(sim)
+    app.command("schema", rich_help_panel=PANEL)(schema)
+    app.command("version", rich_help_panel=PANEL)(version)
+
+
+@takes(*CONNECTION)
+def run(ctx: typer.Context) -> None:
+    """Run the bot, with a broker of its own unless MQTT_HOST is set."""
+    from allora_mqtt.bot import run as run_bot
+
+    raise typer.Exit(run_bot(Invocation.of(ctx).load()))
+
+
+@takes(*CONNECTION)
+def broker(ctx: typer.Context) -> None:
+    """Run only the embedded broker (EMBEDDED_BROKER_BIND)."""
+    from allora_mqtt.bot import run_broker
+
+    raise typer.Exit(run_broker(Invocation.of(ctx).load()))
+
+
+@takes()
+def sim(
+    ctx: typer.Context,
+    bind: Annotated[str | None, typer.Option(help="HOST:PORT; SIM_BIND.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same market; SIM_SEED.", show_default=False)] = None,
+    speed: Annotated[float | None, typer.Option(help="Market seconds a second; SIM_SPEED.", show_default=False)] = None,
+    skill: Annotated[
+        float | None, typer.Option(help="How good predictions are, 0 to 1; SIM_SKILL.", show_default=False)
+    ] = None,
+    prices: Annotated[
+        str | None, typer.Option(help="random, or replay:FILE.csv; SIM_PRICES.", show_default=False)
+    ] = None,
+    state: Annotated[Path | None, typer.Option(help="File to keep the market's state in.", show_default=False)] = None,
+) -> None:
+    """Run the simulated exchange and predictions."""
+    invocation = Invocation.of(ctx)
+    invocation.flags |= {
+        "SIM_BIND": bind,
+        "SIM_SEED": seed,
+        "SIM_SPEED": speed,
+        "SIM_SKILL": skill,
+        "SIM_PRICES": prices,
+    }
+    settings = invocation.load().settings.sim
+    from allora_mqtt.simulator.__main__ import main as serve
+
+    argv = [f"--{name}={value}" for name, value in settings.model_dump().items()]
+    raise typer.Exit(serve(argv if state is None else [*argv, f"--state={state}"]))
+
+
+@takes(*LOCAL)
+def schema(ctx: typer.Context) -> None:
+    """Print the JSON Schemas of every command and message."""
+    import json
+
+    from allora_mqtt.protocol.schema import export
+
+    invocation = Invocation.of(ctx)
+    if invocation.output.as_json:
+        invocation.output.document(export())
+    else:
+        typer.echo(json.dumps(export(), indent=2))
+
+
+@takes(*LOCAL)
+def version(ctx: typer.Context) -> None:
+    """Print the version of this program and of the MQTT contract."""
+    from allora_mqtt import __version__
+    from allora_mqtt.protocol.messages import PROTOCOL_VERSION
+
+    output = Invocation.of(ctx).output
+    if output.as_json:
+        output.document({"version": __version__, "protocol_version": PROTOCOL_VERSION})
+    else:
+        output.say(f"allora-mqtt {__version__}, protocol {PROTOCOL_VERSION}")

@@ -1,0 +1,113 @@
+"""Commands that show what the bot says of itself."""
+
+# ruff: noqa: PLC0415 - what a command needs is imported when it runs, so that --help and completion are quick
+
+from typing import Annotated, Final
+
+import typer
+
+from allora_mqtt_cli.commands.control import symbol_of
+from allora_mqtt_cli.invocation import Invocation
+from allora_mqtt_cli.options import READS, takes
+
+PANEL: Final = "See"
+
+Limit = Annotated[int, typer.Option(help="How many, newest first.", min=1, max=500)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("status", rich_help_panel=PANEL)(status)
+    app.command("watch", rich_help_panel=PANEL)(watch)
+    app.command("positions", rich_help_panel=PANEL)(positions)
+    app.command("trades", rich_help_panel=PANEL)(trades)
+    app.command("performance", rich_help_panel=PANEL)(performance)
+    app.command("history", rich_help_panel=PANEL)(history)
+    app.command("events", rich_help_panel=PANEL)(events)
+    app.command("ping", rich_help_panel=PANEL)(ping)
+    app.command("doctor", rich_help_panel=PANEL)(doctor)
+
+
+@takes(*READS)
+def status(ctx: typer.Context) -> None:
+    """Show the bot's state at a glance."""
+    from allora_mqtt_cli import reading
+
+    reading.show_status(Invocation.of(ctx))
+
+
+@takes(*READS)
+def watch(ctx: typer.Context) -> None:
+    """Follow the bot live, until Ctrl-C."""
+    from allora_mqtt_cli import watching
+
+    watching.watch(Invocation.of(ctx))
+
+
+@takes(*READS)
+def positions(ctx: typer.Context) -> None:
+    """List the open positions with stop and target."""
+    from allora_mqtt_cli import reading
+
+    reading.show_positions(Invocation.of(ctx))
+
+
+@takes(*READS)
+def trades(
+    ctx: typer.Context,
+    limit: Limit = 50,
+    symbol: Annotated[str | None, typer.Option(help="Only this coin.", show_default=False)] = None,
+) -> None:
+    """List the newest fills."""
+    from allora_mqtt.protocol.commands import Trades
+    from allora_mqtt_cli import answers, session
+
+    fields = {"limit": limit, "symbol": None if symbol is None else symbol_of(symbol)}
+    session.command(Invocation.of(ctx), Trades, fields, show=answers.show_trades)
+
+
+@takes(*READS)
+def performance(
+    ctx: typer.Context, days: Annotated[int, typer.Option(help="How far back.", min=1, max=3650)] = 30
+) -> None:
+    """Show profit and loss by day and by coin."""
+    from allora_mqtt.protocol.commands import Performance
+    from allora_mqtt_cli import answers, session
+
+    session.command(Invocation.of(ctx), Performance, {"days": days}, show=answers.show_performance)
+
+
+@takes(*READS)
+def history(ctx: typer.Context, limit: Limit = 50) -> None:
+    """List the newest commands and how they ended."""
+    from allora_mqtt.protocol.commands import History
+    from allora_mqtt_cli import answers, session
+
+    session.command(Invocation.of(ctx), History, {"limit": limit}, show=answers.show_history)
+
+
+@takes(*READS)
+def events(
+    ctx: typer.Context,
+    count: Annotated[int | None, typer.Option(help="End after this many.", min=1, show_default=False)] = None,
+) -> None:
+    """Print events as they happen, until Ctrl-C."""
+    from allora_mqtt_cli import watching
+
+    watching.tail_events(Invocation.of(ctx), count)
+
+
+@takes(*READS)
+def ping(ctx: typer.Context) -> None:
+    """Measure the round trip to the bot."""
+    from allora_mqtt_cli import reading
+
+    reading.ping(Invocation.of(ctx))
+
+
+@takes(*READS)
+def doctor(ctx: typer.Context) -> None:
+    """Look for what is wrong, from here to the bot and its services."""
+    from allora_mqtt_cli import doctor as examination
+
+    examination.examine(Invocation.of(ctx))

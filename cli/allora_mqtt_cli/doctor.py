@@ -1,0 +1,214 @@
+"""`doctor`: looks at everything that can be seen from here, and says for each fault what mends it."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from paho.mqtt.enums import MQTTProtocolVersion
+from rich.table import Table
+
+from allora_mqtt.configuration import Loaded
+from allora_mqtt.protocol.commands import Ping
+from allora_mqtt.protocol.messages import Availability, BotStatus, Health, HealthState, Heartbeat
+from allora_mqtt_cli import render, session
+from allora_mqtt_cli.client import Client, availability_of, understand
+from allora_mqtt_cli.errors import CliError, ExitCode
+from allora_mqtt_cli.invocation import Invocation
+from allora_mqtt_cli.output import Output
+
+_SLOW_LOOP_MS: Final = 250
+_SLOW_PING_MS: Final = 500
+_CLOCK_SKEW_S: Final = 5
+_HEARTBEAT_MARGIN: Final = 1.5
+
+
+class Verdict(StrEnum):
+    """How one thing was found."""
+
+    GOOD = "ok"
+    ODD = "warning"
+    BAD = "problem"
+
+
+_STYLES: Final = {Verdict.GOOD: "green", Verdict.ODD: "yellow", Verdict.BAD: "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: its name.
+        said: how it was found.
+        remedy: what to do about it, unless it is good.
+    """
+
+    what: str
+    verdict: Verdict
+    said: str
+    remedy: str = ""
+
+
+def examine(invocation: Invocation) -> None:
+    """Write a list of findings.
+
+    Raises:
+        CliError: at least one of them is a problem.
+    """
+    findings: list[Finding] = []
+    try:
+        loaded = invocation.load()
+        findings.append(_configuration(loaded))
+        with session.open_client(invocation, loaded) as client:
+            findings.append(_broker(client))
+            findings += _bot(invocation, client, loaded)
+    except CliError as error:
+        what = {"CONFIGURATION": "configuration", "LOGIN_REFUSED": "login"}.get(error.code, "broker")
+        happened, _, remedy = error.message.partition(". ")
+        findings.append(Finding(what, Verdict.BAD, happened, remedy))
+    _write(invocation.output, findings)
+
+
+def _configuration(loaded: Loaded) -> Finding:
+    if loaded.warnings:
+        return Finding("configuration", Verdict.ODD, " ".join(loaded.warnings), "Rename or remove these settings.")
+    return Finding("configuration", Verdict.GOOD, f"settings given: {len(loaded.origins)}; the rest are defaults")
+
+
+def _broker(client: Client) -> Finding:
+    broker = client.connection.broker
+    version = "5" if client.connection.version == MQTTProtocolVersion.MQTTv5 else "3.1.1"
+    login = f"logged in as {broker.username}" if broker.username else "no login"
+    return Finding("broker", Verdict.GOOD, f"{broker.address}, MQTT {version}, {login}{', TLS' if broker.tls else ''}")
+
+
+def _bot(invocation: Invocation, client: Client, loaded: Loaded) -> list[Finding]:
+    topics = client.topics
+    found = client.read_retained(topics.availability, topics.status, topics.health)
+    availability = availability_of(found.get(topics.availability))
+    findings = [presence(availability, topics.base)]
+    if availability is Availability.ONLINE:
+        findings.append(_ping(invocation, client))
+        patience_s = max(invocation.timeout_s, loaded.settings.bot.heartbeat_interval_s * _HEARTBEAT_MARGIN)
+        findings += _heartbeat(client, patience_s)
+    if topics.health in found:
+        findings += dependencies(understand(Health, found[topics.health], topics.health))
+    if topics.status in found:
+        findings += state(understand(BotStatus, found[topics.status], topics.status))
+    return findings
+
+
+def presence(availability: Availability | None, base: str) -> Finding:
+    """Judge whether the bot is there."""
+    match availability:
+        case Availability.ONLINE:
+            return Finding("bot", Verdict.GOOD, f"online at {base}")
+        case Availability.OFFLINE:
+            return Finding(
+                "bot", Verdict.BAD, f"offline at {base}", "Start it with `allora-mqtt run`; its log says why."
+            )
+        case None:
+            remedy = "Start it with `allora-mqtt run`, or set MQTT_BASE_TOPIC as the bot has it."
+            return Finding("bot", Verdict.BAD, f"never seen at {base}", remedy)
+
+
+def _ping(invocation: Invocation, client: Client) -> Finding:
+    try:
+        took_ms = session.ask(invocation, client, Ping()).round_trip_s * 1000
+    except CliError as error:
+        remedy = "It is connected and does not run commands: look at its log and restart it."
+        return Finding("ping", Verdict.BAD, error.message.partition(". ")[0], remedy)
+    if took_ms > _SLOW_PING_MS:
+        remedy = "The network, the broker or the bot is slow; compare with the loop lag below."
+        return Finding("ping", Verdict.ODD, f"{took_ms:.1f} ms", remedy)
+    return Finding("ping", Verdict.GOOD, f"{took_ms:.1f} ms")
+
+
+def _heartbeat(client: Client, patience_s: float) -> list[Finding]:
+    topic = client.topics.heartbeat
+    deadline = time.monotonic() + patience_s
+    for message in client.tail(topic, beat_s=patience_s):
+        if message is not None and message.topic == topic:
+            return heartbeat(understand(Heartbeat, message.payload, topic), datetime.now(UTC))
+        if message is None or time.monotonic() > deadline:
+            break
+    remedy = "The bot hangs, or BOT_HEARTBEAT_INTERVAL_S is larger there than here: look at its log."
+    return [Finding("heartbeat", Verdict.BAD, f"none within {patience_s:g} s", remedy)]
+
+
+def heartbeat(beat: Heartbeat, now: datetime) -> list[Finding]:
+    """Judge a heartbeat that has just come in."""
+    skew_s = (now - beat.at).total_seconds()
+    findings = []
+    if beat.loop_lag_ms > _SLOW_LOOP_MS:
+        remedy = "The bot's machine is overloaded, or something blocks its loop: look at its log."
+        findings.append(Finding("heartbeat", Verdict.ODD, f"loop lag {beat.loop_lag_ms:.0f} ms", remedy))
+    else:
+        said = f"number {beat.seq}, {max(skew_s, 0):.1f} s old, loop lag {beat.loop_lag_ms:.1f} ms"
+        findings.append(Finding("heartbeat", Verdict.GOOD, said))
+    if abs(skew_s) > _CLOCK_SKEW_S:
+        said = f"this machine and the bot's differ by {abs(skew_s):.0f} s"
+        remedy = "Set both by NTP: commands that expire, and fresh activations, depend on it."
+        findings.append(Finding("clock", Verdict.ODD, said, remedy))
+    return findings
+
+
+def dependencies(health: Health) -> list[Finding]:
+    """Judge each service the bot depends on."""
+    findings = []
+    for name, service in health:
+        latency = "" if service.latency_p50_ms is None else f", {service.latency_p50_ms:.0f} ms"
+        said = f"{service.state}, breaker {service.breaker}{latency}"
+        if service.state is HealthState.OK:
+            findings.append(Finding(name, Verdict.GOOD, said))
+            continue
+        remedy = f"Last error: {service.last_error or 'none'}."
+        if service.breaker != "closed":
+            remedy += f" When it is mended: `allora-mqtt reset-breaker {name}`."
+        verdict = Verdict.BAD if service.state is HealthState.TRIPPED else Verdict.ODD
+        findings.append(Finding(name, verdict, said, remedy))
+    return findings
+
+
+def state(status: BotStatus) -> list[Finding]:
+    """Judge what the bot says of itself."""
+    findings = [
+        Finding(
+            "breaker",
+            Verdict.BAD,
+            f"{breaker.name} has been open since {breaker.since:%Y-%m-%d %H:%M} UTC: {breaker.reason}",
+            f"See to the reason, then `allora-mqtt reset-breaker {breaker.name}`.",
+        )
+        for breaker in status.breakers
+    ]
+    findings += [
+        Finding("warning", Verdict.ODD, warning.message, f"Code {warning.code}.") for warning in status.warnings
+    ]
+    return findings
+
+
+def _write(output: Output, findings: list[Finding]) -> None:
+    problems = [finding for finding in findings if finding.verdict is Verdict.BAD]
+    rows = [
+        {"what": finding.what, "verdict": finding.verdict, "said": finding.said, "remedy": finding.remedy or None}
+        for finding in findings
+    ]
+    message = f"{len(problems)} problem{'' if len(problems) == 1 else 's'} found: see the remedies above."
+    error = CliError(ExitCode.FAILED, "PROBLEMS_FOUND", message, {"findings": rows})
+    if output.as_json:
+        if problems:
+            raise error
+        output.document({"findings": rows})
+        return
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        style = _STYLES[finding.verdict]
+        table.add_row(render.cell(finding.verdict, style), render.cell(finding.what, "bold"), render.cell(finding.said))
+        if finding.remedy:
+            table.add_row("", "", render.cell(finding.remedy, "dim"))
+    output.show(table)
+    if problems:
+        raise error
+    output.say("Nothing is wrong.", "green")

@@ -1,0 +1,119 @@
+"""`watch` and `events`: following what the bot publishes until somebody presses Ctrl-C."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from pydantic import JsonValue
+from rich.live import Live
+
+from allora_mqtt.protocol.topics import Topics
+from allora_mqtt_cli import session
+from allora_mqtt_cli.client import Client
+from allora_mqtt_cli.connection import Message
+from allora_mqtt_cli.dashboard import Dashboard
+from allora_mqtt_cli.errors import CliError, ExitCode
+from allora_mqtt_cli.invocation import Invocation
+from allora_mqtt_cli.outcome import describe
+
+_FRAME_S: Final = 0.5
+_RECONNECT_S: Final = 2.0
+_UNINTERESTING: Final = {"at", "prediction_at", "topic_id", "signal_id", "order_id", "fill_id", "id", "revision"}
+"""Left out of an event's line: ids are for machines, which read --json."""
+
+
+def tail_events(invocation: Invocation, count: int | None) -> None:
+    """Write events as they come.
+
+    Args:
+        invocation: the run's shared options.
+        count: end after this many; None for never.
+    """
+    with session.open_client(invocation) as client:
+        prefix = f"{client.topics.base}/event/"
+        for message in islice(client.tail(f"{prefix}#"), count):
+            if message is None:
+                continue
+            if invocation.output.as_json:
+                invocation.output.document(_as_json(message))
+            else:
+                invocation.output.say(event_line(message.topic.removeprefix(prefix), _content(message.payload)))
+
+
+def event_line(kind: str, content: JsonValue) -> str:
+    """Write an event as one line: time of day, type, what happened."""
+    if not isinstance(content, Mapping):
+        return f"{datetime.now().astimezone():%H:%M:%S}  {kind:<16}  {describe(content)}"
+    said = {key: value for key, value in content.items() if key not in _UNINTERESTING and value is not None}
+    return f"{_time_of_day(content.get('at'))}  {kind:<16}  {describe(said)}"
+
+
+def watch(invocation: Invocation) -> None:
+    """Show the bot live; with `--json`, write each message of its state as a line.
+
+    Raises:
+        CliError: there is no terminal to draw on, or the broker cannot be reached at the start.
+    """
+    loaded = invocation.load()
+    topics = Topics(loaded.settings.mqtt.base_topic)
+    if invocation.output.as_json:
+        _write_messages(invocation, topics)
+        return
+    if not sys.stdout.isatty():
+        advice = "watch draws on a terminal; `allora-mqtt status` prints once, and `watch --json` one message a line."
+        raise CliError(ExitCode.USAGE, "USAGE", advice)
+    dashboard = Dashboard(topics, loaded.settings.bot.heartbeat_interval_s)
+    console = invocation.output.console()
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            try:
+                with session.open_client(invocation, loaded) as client:
+                    _draw(client, dashboard, live)
+            except CliError as error:
+                if error.exit_code is not ExitCode.NO_ANSWER or not dashboard.has_content:
+                    raise
+                dashboard.problem = error.message
+                live.update(dashboard.render(time.monotonic()), refresh=True)
+                time.sleep(_RECONNECT_S)
+
+
+def _draw(client: Client, dashboard: Dashboard, live: Live) -> None:
+    """Draw whenever something has come, and now and then when nothing has, until the connection breaks."""
+    dashboard.problem = None
+    for message in client.tail(*dashboard.filters, beat_s=_FRAME_S):
+        if message is not None:
+            dashboard.take(message)
+        if not client.connection.inbox:
+            live.update(dashboard.render(time.monotonic()), refresh=True)
+
+
+def _write_messages(invocation: Invocation, topics: Topics) -> None:
+    with session.open_client(invocation) as client:
+        for message in client.tail(*Dashboard(topics, 1).filters):
+            if message is not None:
+                invocation.output.document(_as_json(message))
+
+
+def _as_json(message: Message) -> dict[str, Any]:
+    return {"topic": message.topic, "retained": message.retained, "payload": _content(message.payload)}
+
+
+def _content(payload: bytes) -> JsonValue:
+    """Read JSON, or else text."""
+    try:
+        content: JsonValue = json.loads(payload)
+    except ValueError:
+        return payload.decode(errors="replace")
+    return content
+
+
+def _time_of_day(at: JsonValue) -> str:
+    try:
+        moment = datetime.fromisoformat(str(at))
+    except ValueError:
+        moment = datetime.now().astimezone()
+    return f"{moment.astimezone():%H:%M:%S}"

@@ -1,0 +1,578 @@
+"""The delivery rules, section by section, on the real inbox, dispatcher and journal."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from allora_mqtt.control.ordering import WaitingPolicy
+from allora_mqtt.protocol.commands import Flatten, Mode, Ping, SetConfig, SetMode
+from allora_mqtt.protocol.errors import BotError, ErrorCode
+from allora_mqtt.protocol.model import rfc3339
+from allora_mqtt.settings import DefaultMode
+from tests.unit.control.bench import Clock, life
+
+MODE = "bot/mode/set"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def test_a_command_is_acknowledged_only_when_it_is_on_disk(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        hold = asyncio.Event()
+        blocked = bench.database.submit(
+            lambda _connection: asyncio.run_coroutine_threadsafe(hold.wait(), loop).result()
+        )
+        loop = asyncio.get_running_loop()
+        bench.deliver(MODE, "ACTIVE", packet_id=7)
+        await asyncio.sleep(0.05)
+        assert bench.acknowledged == []
+        hold.set()
+        assert await bench.outcomes(1) == ["EXECUTED"]
+        assert bench.acknowledged == [7]
+        assert blocked.done()
+
+
+async def test_a_crash_before_the_acknowledgement_lets_the_command_run_once(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.wire.acknowledges = False
+        first.deliver(MODE, "ACTIVE", packet_id=5)
+        await first.outcomes(1)
+    async with life(tmp_path, clock) as second:
+        second.connect()
+        second.deliver(MODE, "ACTIVE", packet_id=5, again=True)
+        second.mailbox_read()
+        await second.quiet()
+        assert second.acknowledged == [5]
+        assert second.handlers.ran == []
+        assert second.mode() is Mode.STANDBY
+
+
+async def test_the_same_bytes_with_a_free_packet_identifier_are_a_new_command(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.deliver("bot/request/ping", "", packet_id=5)
+        await bench.outcomes(1)
+        await bench.quiet()
+        bench.deliver("bot/request/ping", "", packet_id=5)
+        assert await bench.outcomes(2) == ["EXECUTED", "EXECUTED"]
+
+
+async def test_packet_identifiers_of_a_lost_session_mean_nothing(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.wire.acknowledges = False
+        first.deliver(MODE, "ACTIVE", packet_id=1)
+        await first.outcomes(1)
+    async with life(tmp_path, clock) as second:
+        second.connect(resumed=False)
+        second.deliver(MODE, "ACTIVE", packet_id=1)
+        second.mailbox_read()
+        assert await second.outcomes(1) == ["EXECUTED"]
+
+
+async def test_a_redelivery_without_the_dup_flag_is_known_at_the_head_of_a_session(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.wire.acknowledges = False
+        bench.deliver("bot/request/ping", "", packet_id=3)
+        await bench.outcomes(1)
+        bench.online()
+        bench.deliver("bot/request/ping", "", packet_id=3)
+        await bench.quiet()
+        assert len(bench.handlers.ran) == 1
+
+
+async def test_an_id_runs_once_for_ever_and_the_first_outcome_comes_back(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.deliver(MODE, {"value": "ACTIVE", "id": "a"})
+        await first.outcomes(1)
+    async with life(tmp_path, clock) as second:
+        second.online()
+        second.deliver(MODE, {"value": "ACTIVE", "id": "a"})
+        assert await second.outcomes(1) == ["DUPLICATE"]
+        assert second.responses()[0]["data"]["first"]["status"] == "EXECUTED"
+        assert second.mode() is Mode.STANDBY
+
+
+async def test_what_was_journaled_and_not_run_is_resumed_after_a_crash(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.handlers.hold = asyncio.Event()
+        first.deliver(MODE, {"value": "ACTIVE", "id": "late", "source": "me"})
+        first.deliver("bot/request/ping", {"id": "p"})
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.online()
+        # The ping was not begun, so it runs; the mode was being set, which can be done again.
+        assert await second.outcomes(2) == ["EXECUTED", "EXECUTED"]
+        assert {response["id"] for response in second.responses()} == {"late", "p"}
+        assert second.mode() is Mode.ACTIVE
+
+
+async def test_an_action_that_was_running_at_the_crash_is_not_run_twice(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.handlers.hold = asyncio.Event()
+        first.deliver("bot/request/refresh_catalog", {"id": "x"})
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.online()
+        assert await second.outcomes(1) == ["FAILED"]
+        assert second.responses()[0]["error"]["code"] == "INTERRUPTED"
+        assert second.handlers.ran == []
+
+
+async def test_answers_the_broker_may_not_have_are_sent_again(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.wire.is_up = False
+        first.deliver(MODE, {"value": "ACTIVE", "id": "a"})
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.online()
+        await second.dispatcher.republish_answers()
+        assert [response["id"] for response in second.responses()] == ["a"]
+        await second.quiet()
+    async with life(tmp_path, clock) as third:
+        await third.dispatcher.republish_answers()
+        assert third.responses() == []
+
+
+# retained commands
+
+
+async def test_a_retained_command_runs_once_and_its_mailbox_is_emptied(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.connect(resumed=False)
+        bench.deliver(MODE, "ACTIVE", retained=True)
+        bench.mailbox_read()
+        assert await bench.outcomes(1) == ["EXECUTED"]
+        await bench.quiet()
+        assert bench.wire.on(MODE) == [b""]
+        assert [sent.retain for sent in bench.wire.sent if sent.topic == MODE] == [True]
+
+
+async def test_the_same_retained_command_seen_again_is_no_command_but_is_cleared_again(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as first:
+        first.connect(resumed=False)
+        first.deliver(MODE, "ACTIVE", retained=True)
+        first.mailbox_read()
+        await first.outcomes(1)
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.connect()
+        second.deliver(MODE, "ACTIVE", retained=True)
+        second.mailbox_read()
+        await second.quiet()
+        assert second.handlers.ran == []
+        assert second.wire.on(MODE) == [b""]
+
+
+async def test_queued_and_retained_twins_end_in_one_execution(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.connect()
+        bench.deliver(MODE, "ACTIVE")
+        await bench.quiet()
+        bench.deliver(MODE, "ACTIVE", retained=True)
+        bench.mailbox_read()
+        assert await bench.outcomes(1) == ["EXECUTED"]
+        await bench.quiet()
+        assert bench.handlers.ran == [SetMode(value=Mode.ACTIVE)]
+
+
+async def test_once_the_clear_came_back_the_same_bytes_are_a_new_command(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.connect(resumed=False)
+        first.deliver(MODE, "ACTIVE", retained=True)
+        first.mailbox_read()
+        await first.outcomes(1)
+        first.deliver(MODE, "")  # the echo of the clear
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.connect()
+        second.deliver(MODE, "ACTIVE", retained=True)
+        second.mailbox_read()
+        assert await second.outcomes(1) == ["EXECUTED"]
+        assert second.mode() is Mode.ACTIVE
+
+
+async def test_a_clear_does_not_wipe_out_a_newer_command_that_waits(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.handlers.hold = asyncio.Event()
+        bench.deliver("bot/config/price_gap_pct/set", "0.4")
+        bench.deliver("bot/config/price_gap_pct/set", "0.5")
+        await bench.quiet()
+        bench.handlers.hold.set()
+        await bench.outcomes(2)
+        await bench.quiet()
+        clears = bench.wire.on("bot/config/price_gap_pct/set")
+        assert clears == [b""]
+        assert bench.dispatcher.desired.settings.price_gap_pct == pytest.approx(0.5)
+
+
+async def test_without_clearing_the_fingerprint_alone_keeps_it_from_running_again(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock, clear=False) as first:
+        first.connect(resumed=False)
+        first.deliver(MODE, "ACTIVE", retained=True)
+        first.mailbox_read()
+        await first.outcomes(1)
+        assert first.wire.on(MODE) == []
+    async with life(tmp_path, clock, clear=False) as second:
+        second.connect()
+        second.deliver(MODE, "ACTIVE", retained=True)
+        second.mailbox_read()
+        await second.quiet()
+        assert second.handlers.ran == []
+
+
+async def test_a_retained_action_is_refused_cleared_and_its_clear_is_no_press(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.deliver("bot/request/flatten", "PRESS", retained=True)
+        assert await bench.outcomes(1) == ["RETAINED_ACTION"]
+        await bench.quiet()
+        assert bench.wire.on("bot/request/flatten") == [b""]
+        bench.deliver("bot/request/flatten", "")  # the echo of the clear, as 3.1.1 delivers it
+        await bench.quiet()
+        assert bench.handlers.ran == []
+        bench.deliver("bot/request/flatten", "")
+        assert (await bench.outcomes(2))[-1] == "EXECUTED"
+        assert bench.handlers.ran == [Flatten()]
+
+
+# never backwards
+
+
+async def test_the_sequence_measured_on_mosquitto_ends_in_standby(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.connect(resumed=False)
+        first.deliver(MODE, "ACTIVE", retained=True)
+        first.mailbox_read()
+        await first.outcomes(1)
+        first.connect()
+        first.deliver(MODE, "STANDBY")
+        await first.outcomes(2)
+        first.deliver(MODE, "ACTIVE", retained=True)
+        first.mailbox_read()
+        await first.quiet()
+        assert first.mode() is Mode.STANDBY
+        assert first.handlers.trading[-1] is False
+
+
+async def test_an_unseen_retained_active_beside_a_queued_standby_is_ambiguous(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock, default_mode=DefaultMode.ACTIVE) as bench:
+        bench.connect()
+        bench.deliver(MODE, "STANDBY")
+        bench.deliver(MODE, "ACTIVE", retained=True)
+        bench.mailbox_read()
+        assert await bench.outcomes(2) == ["EXECUTED", "AMBIGUOUS_ORDER"]
+        assert bench.mode() is Mode.STANDBY
+
+
+async def test_a_queued_active_beside_an_unseen_retained_standby_is_ambiguous_too(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.connect()
+        bench.deliver(MODE, "ACTIVE")
+        bench.deliver(MODE, "STANDBY", retained=True)
+        bench.mailbox_read()
+        assert sorted(await bench.outcomes(2)) == ["AMBIGUOUS_ORDER", "EXECUTED"]
+        assert bench.mode() is Mode.STANDBY
+        assert SetMode(value=Mode.ACTIVE) not in bench.handlers.ran
+
+
+@pytest.mark.parametrize(("retained_is_newer", "ends_in"), [(True, Mode.ACTIVE), (False, Mode.STANDBY)])
+async def test_issue_times_decide_where_both_senders_say_them(
+    tmp_path: Path, clock: Clock, ends_in: Mode, *, retained_is_newer: bool
+) -> None:
+    older, newer = rfc3339(clock()), rfc3339(clock() + timedelta(seconds=2))
+    retained_at, queued_at = (newer, older) if retained_is_newer else (older, newer)
+    async with life(tmp_path, clock) as bench:
+        bench.connect()
+        bench.deliver(MODE, {"value": "STANDBY", "issued_at": queued_at})
+        bench.deliver(MODE, {"value": "ACTIVE", "issued_at": retained_at}, retained=True)
+        bench.mailbox_read()
+        await bench.outcomes(2)
+        assert bench.mode() is ends_in
+
+
+async def test_a_late_active_issued_before_a_standby_that_ran_is_superseded(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        early = rfc3339(clock())
+        clock.advance(60)
+        bench.deliver(MODE, {"value": "STANDBY", "issued_at": rfc3339(clock())})
+        await bench.outcomes(1)
+        bench.deliver(MODE, {"value": "ACTIVE", "issued_at": early})
+        assert await bench.outcomes(2) == ["EXECUTED", "SUPERSEDED"]
+        assert bench.mode() is Mode.STANDBY
+
+
+async def test_a_late_active_does_not_undo_a_standby_that_said_no_time(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        early = rfc3339(clock())
+        clock.advance(60)
+        bench.deliver(MODE, "STANDBY")
+        await bench.outcomes(1)
+        bench.deliver(MODE, {"value": "ACTIVE", "issued_at": early})
+        assert (await bench.outcomes(2))[1] == "SUPERSEDED"
+
+
+# start and age
+
+
+async def test_a_command_that_ran_does_not_run_again_at_start_and_one_that_did_not_does(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.deliver(MODE, "ACTIVE")
+        await first.outcomes(1)
+    async with life(tmp_path, clock) as second:
+        assert second.mode() is Mode.STANDBY
+        second.connect()
+        second.deliver(MODE, {"value": "ACTIVE", "id": "while away"})
+        await second.quiet()
+        assert second.mode() is Mode.STANDBY  # the mailbox might still hold a STANDBY
+        second.mailbox_read()
+        await second.outcomes(1)
+        assert second.mode() is Mode.ACTIVE
+    async with life(tmp_path, clock, default_mode=DefaultMode.LAST) as third:
+        assert third.mode() is Mode.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("rule", "age_s", "expected"),
+    [
+        ("run", 3600, "EXECUTED"),
+        ("fresh", 10, "EXECUTED"),
+        ("fresh", 61, "STALE_ACTIVATION"),
+        ("reject", 1, "STALE_ACTIVATION"),
+    ],
+)
+async def test_activations_that_waited_follow_the_rule_that_is_set(
+    tmp_path: Path, clock: Clock, rule: str, age_s: float, expected: str
+) -> None:
+    policy = WaitingPolicy(rule, 60)  # type: ignore[arg-type]  # parametrized
+    async with life(tmp_path, clock, policy=policy) as bench:
+        issued = rfc3339(clock())
+        clock.advance(age_s)
+        bench.connect()
+        bench.deliver(MODE, {"value": "ACTIVE", "issued_at": issued})
+        bench.mailbox_read()
+        assert await bench.outcomes(1) == [expected]
+
+
+async def test_the_rule_for_waiting_activations_leaves_standby_alone(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock, policy=WaitingPolicy("reject", 60)) as bench:
+        bench.connect()
+        bench.deliver(MODE, "STANDBY")
+        assert await bench.outcomes(1) == ["EXECUTED"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "expected"),
+    [
+        (MODE, {"value": "ACTIVE"}, "EXPIRED"),
+        (MODE, {"value": "STANDBY"}, "EXECUTED"),
+        (MODE, {"value": "STOPPED"}, "EXECUTED"),
+        ("bot/cryptos/BTC/set", {"value": "ON"}, "EXPIRED"),
+        ("bot/cryptos/BTC/set", {"value": "OFF"}, "EXECUTED"),
+        ("bot/config/set", {"value": {"max_leverage": 5}}, "EXPIRED"),
+        ("bot/config/set", {"value": {"max_leverage": 1}}, "EXECUTED"),
+        ("bot/request/flatten", {}, "EXECUTED"),
+        ("bot/request/close", {"symbol": "BTC"}, "EXECUTED"),
+        ("bot/request/ping", {}, "EXPIRED"),
+    ],
+)
+async def test_more_risk_expires_and_less_risk_never_does(
+    tmp_path: Path, clock: Clock, topic: str, payload: dict[str, object], expected: str
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        expired = rfc3339(clock() - timedelta(seconds=1))
+        bench.deliver(topic, {**payload, "expires_at": expired})
+        assert await bench.outcomes(1) == [expected]
+
+
+async def test_message_expiry_of_mqtt_5_counts_from_the_arrival(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.handlers.hold = asyncio.Event()
+        bench.deliver("bot/request/ping", "")
+        bench.deliver(MODE, "ACTIVE", expires_in_s=30)
+        await bench.quiet()
+        clock.advance(31)
+        bench.handlers.hold.set()
+        assert await bench.outcomes(2) == ["EXECUTED", "EXPIRED"]
+
+
+# lanes
+
+
+@pytest.mark.parametrize("urgent", ["STANDBY", "STOPPED"])
+async def test_standby_and_stopped_overtake_a_thousand_commands_and_one_that_hangs(
+    tmp_path: Path, clock: Clock, urgent: str
+) -> None:
+    async with life(tmp_path, clock, default_mode=DefaultMode.ACTIVE) as bench:
+        bench.online()
+        bench.handlers.hold = asyncio.Event()
+        for _ in range(1000):
+            bench.deliver("bot/request/ping", "")
+        bench.deliver(MODE, urgent)
+        async with asyncio.timeout(5):
+            while not bench.responses():
+                await asyncio.sleep(0.01)
+        assert bench.responses()[0]["data"] == {"mode": urgent}
+        assert bench.mode() is Mode(urgent)
+        assert bench.handlers.ran == [SetMode(value=Mode(urgent))]
+
+
+async def test_an_active_that_was_overtaken_by_standby_is_superseded(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.handlers.hold = asyncio.Event()
+        bench.deliver("bot/request/ping", {"id": "blocks"})
+        bench.deliver(MODE, {"value": "ACTIVE", "id": "overtaken"})
+        bench.deliver(MODE, {"value": "STANDBY", "id": "urgent"})
+        await bench.outcomes(1)
+        bench.handlers.hold.set()
+        await bench.outcomes(3)
+        statuses = {response["id"]: response["status"] for response in bench.responses()}
+        assert statuses == {"blocks": "EXECUTED", "overtaken": "SUPERSEDED", "urgent": "EXECUTED"}
+        assert True not in bench.handlers.trading
+
+
+async def test_an_active_that_is_being_run_when_standby_comes_never_opens_the_gate(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.handlers.hold = asyncio.Event()
+        bench.deliver(MODE, {"value": "ACTIVE", "id": "running"})
+        await bench.quiet()
+        bench.deliver(MODE, {"value": "STANDBY", "id": "urgent"})
+        await bench.outcomes(1)
+        bench.handlers.hold.set()
+        await bench.outcomes(2)
+        assert bench.mode() is Mode.STANDBY
+        assert True not in bench.handlers.trading
+
+
+async def test_an_active_sent_after_standby_runs(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        for mode in ("ACTIVE", "STANDBY", "ACTIVE"):
+            bench.deliver(MODE, mode)
+        await bench.outcomes(3)
+        assert bench.mode() is Mode.ACTIVE
+        assert bench.handlers.trading[-1] is True
+
+
+async def test_everything_else_runs_in_the_order_of_arrival(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        gaps = [f"{0.1 + index / 100:.2f}" for index in range(50)]
+        for gap in gaps:
+            bench.deliver("bot/config/price_gap_pct/set", gap)
+        await bench.outcomes(50)
+        assert [body.value for body in bench.handlers.ran if isinstance(body, SetConfig)] == [
+            {"price_gap_pct": gap} for gap in gaps
+        ]
+
+
+# answers
+
+
+async def test_the_answer_carries_what_the_sender_said(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.deliver(MODE, {"value": "ACTIVE", "id": "x", "source": "cli:alice", "transaction": {"n": [1]}})
+        await bench.outcomes(1)
+        response = bench.responses()[0]
+        assert (response["id"], response["source"], response["transaction"]) == ("x", "cli:alice", {"n": [1]})
+        assert response["revision"] == bench.dispatcher.desired.revision
+
+
+async def test_mqtt_5_properties_fill_in_what_the_payload_does_not_say(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.deliver(
+            MODE,
+            {"value": "ACTIVE", "source": "payload"},
+            response_topic="my/answers",
+            correlation=b"c-1",
+            properties=(("source", "property"),),
+        )
+        await bench.outcomes(1)
+        response = bench.responses()[0]
+        assert (response["id"], response["source"]) == ("c-1", "payload")
+        assert len(bench.wire.on("my/answers")) == 1
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "code"),
+    [
+        (MODE, b"\xff\xfe", "BAD_JSON"),
+        (MODE, '{"value":', "BAD_JSON"),
+        (MODE, "FASTER", "BAD_VALUE"),
+        (MODE, b"A" * 70_000, "TOO_LARGE"),
+        ("bot/request/dance", "", "UNSUPPORTED_ACTION"),
+        ("bot/request/close", "", "BAD_VALUE"),
+    ],
+)
+async def test_bad_input_is_answered_with_a_code_and_changes_nothing(
+    tmp_path: Path, clock: Clock, topic: str, payload: str | bytes, code: str
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        before = bench.dispatcher.desired
+        bench.deliver(topic, payload)
+        assert await bench.outcomes(1) == [code]
+        assert bench.dispatcher.desired == before
+        assert bench.handlers.ran == []
+
+
+async def test_a_fault_of_our_own_is_answered_and_the_next_command_runs(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.handlers.fail = ZeroDivisionError("oops")
+        bench.deliver("bot/request/ping", "")
+        assert await bench.outcomes(1) == ["FAILED"]
+        assert bench.responses()[0]["error"]["code"] == "INTERNAL"
+        bench.handlers.fail = BotError(ErrorCode.EXCHANGE_UNREACHABLE, "It does not answer.")
+        bench.deliver("bot/request/ping", "")
+        assert await bench.outcomes(2) == ["FAILED", "FAILED"]
+        bench.handlers.fail = None
+        bench.deliver("bot/request/ping", "")
+        assert (await bench.outcomes(3))[-1] == "EXECUTED"
+        assert bench.handlers.ran == [Ping()]
+
+
+async def test_the_revision_rises_with_each_change_and_survives_a_restart(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        start = first.dispatcher.desired.revision
+        first.deliver(MODE, "ACTIVE")
+        first.deliver("bot/cryptos/BTC/set", "ON")
+        first.deliver("bot/cryptos/BTC/set", "ON")
+        first.deliver("bot/config/price_gap_pct/set", "0.5")
+        await first.outcomes(4)
+        assert first.dispatcher.desired.revision == start + 3
+    async with life(tmp_path, clock) as second:
+        assert second.dispatcher.desired.revision == start + 4
+        assert dict(second.dispatcher.desired.active) == {"BTC": 14}
+        assert str(second.dispatcher.desired.settings.price_gap_pct) == "0.5"
