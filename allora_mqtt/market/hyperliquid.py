@@ -318,7 +318,8 @@ class Hyperliquid:
     async def _read_once(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
         running = _in_thread(self._readers, call)
         try:
-            raw = await asyncio.wait_for(running, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                raw = await running
         except HttpRefusal as refusal:
             raise read_refused(what, refusal.status) from refusal
         except (OSError, HTTPError) as error:

@@ -1,0 +1,249 @@
+"""From a start on the defaults to orders on the exchange and back to STANDBY, as a user would do it."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.client import Watcher
+from tests.support.mosquitto import MOSQUITTO_PUB, Mosquitto
+from tests.support.net import until
+from tests.support.program import Bot
+
+pytestmark = pytest.mark.e2e
+
+EPOCH_S = 2
+"""A new simulated prediction this often: enough that a bot which ignored STANDBY would be seen to trade."""
+
+LIVELY = {"SIM_EPOCH_S": str(EPOCH_S), "TRADE_PRICE_GAP_PCT": "0.01", "BOT_RECONCILE_INTERVAL_S": "2"}
+
+
+@pytest.fixture(params=["embedded", "mosquitto-5", "mosquitto-3.1.1"])
+def broker(request: pytest.FixtureRequest) -> dict[str, str] | None:
+    """Settings for each kind of broker; None for the bot's own."""
+    if request.param == "embedded":
+        return None
+    mosquitto: Mosquitto = request.getfixturevalue("mosquitto")
+    version = request.param.removeprefix("mosquitto-")
+    return {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port), "MQTT_PROTOCOL": version}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Bot]]:
+    """Starts bots, and ends them after the test."""
+    bots: list[Bot] = []
+
+    def start_one(program: Path, broker: dict[str, str] | None, **settings: str) -> Bot:
+        bot = Bot(program, tmp_path / f"bot{len(bots)}", broker, **settings)
+        bots.append(bot)
+        bot.start()
+        return bot
+
+    yield start_one
+    for bot in bots:
+        bot.stop()
+
+
+def connect(bot: Bot) -> Watcher:
+    """Return a client, as soon as the broker is there."""
+
+    try:
+        return until(lambda: attempt(bot), "the broker")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; the bot said: {bot.log.read_text()}") from error
+
+
+def attempt(bot: Bot) -> Watcher | None:
+    try:
+        return Watcher(bot.broker_port)
+    except OSError:
+        return None
+
+
+def publish(bot: Bot, watcher: Watcher, topic: str, payload: str) -> None:
+    """Publish a retained QoS 1 command with nothing but mosquitto_pub, or with paho where that is not installed."""
+    if MOSQUITTO_PUB is None:
+        watcher.publish(topic, payload, retain=True)
+        return
+    port = str(bot.broker_port)
+    words = [MOSQUITTO_PUB, "-h", "127.0.0.1", "-p", port, "-q", "1", "-r", "-t", f"bot/{topic}", "-m", payload]
+    subprocess.run(words, check=True, timeout=10)
+
+
+def protected(watcher: Watcher, symbols: set[str]) -> list[dict[str, Any]] | None:
+    """Return the positions once they are in these symbols, each with a stop and a target on its right side."""
+    positions = watcher.json("positions")
+    if not positions or {position["symbol"] for position in positions} != symbols:
+        return None
+    for position in positions:
+        stop, target, entry = position["stop_price"], position["target_price"], position["entry_price"]
+        if stop is None or target is None:
+            return None
+        assert (stop < entry < target) if position["side"] == "LONG" else (target < entry < stop)
+    found: list[dict[str, Any]] = positions
+    return found
+
+
+@pytest.mark.parametrize("installed", ["checkout", "wheel"])
+def test_from_standby_to_trades_and_back_by_mosquitto_pub_alone(
+    start: Callable[..., Bot], broker: dict[str, str] | None, installed: str, request: pytest.FixtureRequest
+) -> None:
+    if installed == "wheel" and broker is not None and broker["MQTT_PROTOCOL"] == "3.1.1":
+        pytest.skip("the wheel is tried on the embedded broker and on MQTT 5")
+    program: Path = request.getfixturevalue("wheel_program" if installed == "wheel" else "program")
+    bot = start(program, broker, **LIVELY)
+    with connect(bot) as watcher:
+        watcher.wait("availability", "online")
+        watcher.wait("mode", "STANDBY")
+        until(lambda: len(watcher.all("heartbeat")) >= 3, "heartbeats")
+        beats = [beat["seq"] for beat in map(json.loads, watcher.all("heartbeat"))]
+        assert beats == sorted(set(beats))
+
+        publish(bot, watcher, "cryptos/set", "BTC,ETH")
+        watcher.wait("cryptos", '{"BTC":14,"ETH":9}')
+        # Predictions come and go; in STANDBY none of them becomes an order.
+        until(lambda: watcher.all("event/signal"), "a signal")
+        time.sleep(EPOCH_S)
+        assert bot.entries() == []
+
+        publish(bot, watcher, "mode/set", "ACTIVE")
+        watcher.wait("mode", "ACTIVE")
+        until(lambda: protected(watcher, {"BTC", "ETH"}), "two positions with stop and target", 30)
+        entries = bot.entries()
+        assert {request["outcome"]["status"] for request in entries} == {"ok"}
+        assert all(request["action"]["grouping"] == "normalTpsl" for request in entries)
+        assert len({request["signer"] for request in entries}) == 1
+        trades = watcher.ask("trades")
+        assert {fill["symbol"] for fill in trades["data"]["trades"]} == {"BTC", "ETH"}
+
+        publish(bot, watcher, "mode/set", "STANDBY")
+        watcher.wait("mode", "STANDBY")
+        assert watcher.ask("flatten")["data"]["closed"] == ["BTC", "ETH"]
+        before = len(bot.entries())
+        time.sleep(3 * EPOCH_S)
+        assert len(bot.entries()) == before
+        assert watcher.json("positions") == []
+
+        # The proof that the bot would have traded: told to, it does.
+        publish(bot, watcher, "mode/set", "ACTIVE")
+        until(lambda: len(bot.entries()) > before, "a new entry", 30)
+    assert bot.stop() == 0
+
+
+def test_the_same_by_the_cli(start: Callable[..., Bot], program: Path) -> None:
+    bot = start(program, None, **LIVELY)
+    with connect(bot) as watcher:
+        watcher.wait("availability", "online")
+        assert bot.cli_json("status")["mode"] == "STANDBY"
+        assert bot.cli("mode", "active").returncode == 0
+        assert "NO_CRYPTOS" in bot.cli("status").stdout
+        assert bot.cli("mode", "standby").returncode == 0
+        assert bot.cli_json("cryptos", "set", "BTC", "ETH:9")["data"] == {"active": {"BTC": 14, "ETH": 9}}
+        assert bot.cli_json("mode", "active")["data"] == {"mode": "ACTIVE"}
+        until(lambda: protected(watcher, {"BTC", "ETH"}), "two positions with stop and target", 30)
+        assert {position["symbol"] for position in bot.cli_json("positions")["positions"]} == {"BTC", "ETH"}
+        assert bot.cli_json("close", "ETH")["status"] == "EXECUTED"
+        assert bot.cli_json("flatten", "--yes")["status"] == "EXECUTED"
+        assert bot.cli_json("mode")["mode"] == "STANDBY"
+        assert len(bot.cli_json("trades")["data"]["trades"]) >= 4
+        assert bot.cli_json("config", "set", "price_gap_pct=0.4")["data"] == {"price_gap_pct": 0.4}
+        refused = bot.cli("config", "set", "max_leverage=1000")
+        assert (refused.returncode, "OUT_OF_RANGE" in refused.stderr) == (3, True)
+        assert bot.cli("cryptos", "on", "NOSUCHCOIN").returncode == 3
+        assert bot.cli("cryptos", "popular").returncode == 0
+        assert len(bot.cli_json("cryptos", "search", "a")["data"]["cryptos"]) > 20
+        assert bot.cli("doctor").returncode == 0
+        assert bot.cli("ping").returncode == 0
+    assert bot.stop() == 0
+    gone = bot.cli("ping", "--timeout", "1")
+    assert gone.returncode == 5
+
+
+def test_killed_and_started_again_it_is_in_standby_and_has_forgotten_nothing(
+    start: Callable[..., Bot], broker: dict[str, str] | None, program: Path
+) -> None:
+    bot = start(program, broker, **LIVELY)
+    with connect(bot) as watcher:
+        watcher.wait("availability", "online")
+        publish(bot, watcher, "cryptos/set", "BTC,ETH")
+        publish(bot, watcher, "mode/set", "ACTIVE")
+        positions = until(lambda: protected(watcher, {"BTC", "ETH"}), "two positions with stop and target", 30)
+        commands = watcher.ask("history")["data"]["commands"]
+    bot.kill()
+    bot.start()
+    with connect(bot) as watcher:
+        watcher.wait("mode", "STANDBY")
+        watcher.wait("availability", "online")
+        watcher.wait("cryptos", '{"BTC":14,"ETH":9}')
+        found = until(lambda: protected(watcher, {"BTC", "ETH"}), "the positions again", 30)
+        kept = ("symbol", "side", "size", "entry_price", "stop_price", "target_price", "ours")
+        assert [[each[key] for key in kept] for each in found] == [[each[key] for key in kept] for each in positions]
+        time.sleep(2 * EPOCH_S)
+        assert bot.entries() == []
+        assert watcher.last("mode") == b"STANDBY"
+        again = watcher.ask("history")["data"]["commands"]
+        ran_before = [command for command in commands if command["name"] != "history"]
+        ran_since = [command for command in again if command["name"] != "history"]
+        assert [command["seq"] for command in ran_since] == [command["seq"] for command in ran_before]
+
+
+def test_a_port_that_is_taken_gets_a_sentence_and_no_traceback(start: Callable[..., Bot], program: Path) -> None:
+    first = start(program, None)
+    with connect(first) as watcher:
+        watcher.wait("availability", "online")
+        second = start(program, None, EMBEDDED_BROKER_BIND=f"127.0.0.1:{first.broker_port}")
+        assert second.wait(20) == 2
+        said = second.log.read_text()
+        assert "EMBEDDED_BROKER_BIND" in said
+        assert "Traceback" not in said
+
+
+def test_commands_sent_while_the_bot_is_away_run_when_it_comes_back(
+    start: Callable[..., Bot], mosquitto: Mosquitto, program: Path
+) -> None:
+    where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port)}
+    bot = start(program, where, **LIVELY)
+    with connect(bot) as watcher:
+        watcher.wait("availability", "online")
+        bot.kill()
+        watcher.wait("availability", "offline", 60)
+        watcher.publish("cryptos/set", "ETH")  # queued in the session
+        watcher.publish("mode/set", "ACTIVE", retain=True, qos=0)  # only in the mailbox
+        bot.start()
+        watcher.wait("mode", "ACTIVE")
+        watcher.wait("cryptos", '{"ETH":9}')
+        until(lambda: watcher.last("mode/set") == b"", "the mailbox emptied")
+        mosquitto.stop()
+        mosquitto.start()
+        watcher.wait("availability", "online", 30)
+        assert watcher.ask("ping")["status"] == "EXECUTED"
+
+
+def test_make_run_in_a_clean_clone_brings_the_bot_online(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("this is not a git checkout")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, clone / name)
+    bot = Bot(Path("make"), tmp_path / "bot", None, PYTHON=sys.executable)
+    bot.folder = clone
+    bot.start()
+    try:
+        with until(lambda: attempt(bot), "the broker", 300) as watcher:
+            watcher.wait("availability", "online")
+            watcher.wait("mode", "STANDBY")
+            until(lambda: watcher.all("heartbeat"), "a heartbeat")
+        said = bot.log.read_text()
+        assert ".venv/bin/allora-mqtt mode active" in said
+    finally:
+        bot.stop()

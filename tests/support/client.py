@@ -1,0 +1,86 @@
+"""An MQTT client that keeps everything it sees."""
+
+import json
+import threading
+import uuid
+from types import TracebackType
+from typing import Any, Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from tests.support.net import until
+
+
+class Watcher:
+    """Subscribes to everything under a base topic and remembers it."""
+
+    def __init__(
+        self, port: int, base: str = "bot", protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311
+    ) -> None:
+        self.seen: list[tuple[str, bytes, bool]] = []
+        self._base = base
+        self._lock = threading.Lock()
+        self._subscribed = threading.Event()
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=f"watcher-{uuid.uuid4().hex[:8]}", protocol=protocol
+        )
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = lambda client, *_: client.subscribe(f"{base}/#", 1)
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = self._on_message
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert self._subscribed.wait(10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, topic: str, payload: str | bytes | dict[str, Any], *, retain: bool = False, qos: int = 1) -> None:
+        content = json.dumps(payload) if isinstance(payload, dict) else payload
+        self._client.publish(f"{self._base}/{topic}", content, qos, retain).wait_for_publish(10)
+
+    def all(self, topic: str) -> list[bytes]:
+        with self._lock:
+            return [payload for seen, payload, _ in self.seen if seen == f"{self._base}/{topic}"]
+
+    def last(self, topic: str) -> bytes | None:
+        found = self.all(topic)
+        return found[-1] if found else None
+
+    def json(self, topic: str) -> Any:
+        payload = self.last(topic)
+        return json.loads(payload) if payload else None
+
+    def wait(self, topic: str, expected: str, timeout_s: float = 20) -> None:
+        until(lambda: self.last(topic) == expected.encode(), f"{topic} = {expected}", timeout_s)
+
+    def ask(self, action: str, timeout_s: float = 20, **arguments: Any) -> dict[str, Any]:
+        """Send an action and return its response."""
+        return self.command(f"request/{action}", f"response/{action}", {**arguments}, timeout_s)
+
+    def command(
+        self, topic: str, response_topic: str, payload: dict[str, Any], timeout_s: float = 20, *, retain: bool = False
+    ) -> dict[str, Any]:
+        identifier = uuid.uuid4().hex
+        self.publish(topic, {**payload, "id": identifier}, retain=retain)
+
+        def answer() -> dict[str, Any] | None:
+            responses = [json.loads(payload) for payload in self.all(response_topic)]
+            return next((response for response in responses if response["id"] == identifier), None)
+
+        return until(answer, f"an answer to {topic} on {response_topic}", timeout_s)
+
+    def forget(self) -> None:
+        with self._lock:
+            self.seen.clear()
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        with self._lock:
+            self.seen.append((message.topic, bytes(message.payload), message.retain))
