@@ -28,6 +28,8 @@ from allora_mqtt.store.journal import Changes, Incoming, Journal
 log = logging.getLogger(__name__)
 
 _MAX_WAITING: Final = 10_000
+_MAX_RETAINED_RESPONSE: Final = 4096
+"""Bytes; a longer answer (to a query) is retained without its data, for every dashboard that connects gets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,14 @@ class Outcome:
 
     Attributes:
         change: how what holds is changed; only what this command is about, for others may change the rest meanwhile.
+        failure: what went wrong, where the change is to be stored all the same; the answer is FAILED then.
         after: done once the outcome is stored and answered.
     """
 
     data: dict[str, JsonValue]
     warnings: tuple[Warn, ...] = ()
     change: Callable[[Desired], Desired] | None = None
+    failure: BotError | None = None
     after: Callable[[], None] | None = None
 
 
@@ -87,8 +91,12 @@ class Handlers(Protocol):
             BotError: it was tried and failed.
         """
 
-    async def prepare(self, body: Body) -> None:
-        """Take away at once the risk that this command is there to take away, before anything else is waited for."""
+    async def prepare(self, body: Body) -> BotError | None:
+        """Take away at once the risk that this command is there to take away, before anything else is waited for.
+
+        Returns:
+            What could not be taken away in time, if anything.
+        """
 
     def apply(self, old: Desired, new: Desired, *, may_trade: bool) -> None:
         """Make the rest of the bot follow what has been stored."""
@@ -166,7 +174,7 @@ class Dispatcher:
         """A command cannot be written down: take its risk away all the same, if that is what it is for."""
         body = parsed.body
         if body is not None and body.is_urgent:
-            self._keep(asyncio.create_task(self._handlers.prepare(body)))
+            self._keep(asyncio.create_task(self._block(body)))
 
     async def change(self, make: Callable[[Desired], Desired], at: datetime) -> Desired:
         """Change what holds without a command: a breaker that goes to STANDBY, for example.
@@ -256,14 +264,23 @@ class Dispatcher:
             changed = old if outcome.change is None else outcome.change(old)
             issued = ordering.issued_after(old, body, envelope, accepted.incoming.received_at, waited=accepted.waited)
             new = _revised(old, replace(changed, issued=issued))
+            # Whatever ran while this one waited for its turn cannot have opened the gate again when this is answered.
+            failure = (await self._handlers.prepare(body) if body.is_urgent else None) or outcome.failure
             response = self._response(
-                accepted, started, Status.EXECUTED, data=outcome.data, warnings=outcome.warnings, revision=new.revision
+                accepted,
+                started,
+                Status.EXECUTED if failure is None else Status.FAILED,
+                data=outcome.data,
+                warnings=outcome.warnings,
+                error=None if failure is None else _info(failure),
+                revision=new.revision,
             )
-            if body.is_urgent:
-                await self._handlers.prepare(body)
             await self._journal.finish(accepted.seq, response, changes(old, new))
             self._follow(old, new)
         return response, outcome
+
+    async def _block(self, body: Body) -> None:
+        await self._handlers.prepare(body)
 
     def _refuse_by_age(self, accepted: Accepted, body: Body) -> None:
         if isinstance(body, SetMode) and not body.is_urgent and accepted.seq < self._overtaken_before:
@@ -291,7 +308,8 @@ class Dispatcher:
         sent.add_done_callback(lambda done: self._on_answered(accepted, done))
         if accepted.reply_to is not None and not accepted.reply_to.topic.startswith("$"):
             self._outbox.send(accepted.reply_to.topic, payload, correlation=accepted.reply_to.correlation)
-        self._outbox.state(self._topics.last_command, response)
+        brief = response if len(payload) <= _MAX_RETAINED_RESPONSE else response.model_copy(update={"data": {}})
+        self._outbox.state(self._topics.last_command, brief)
         note = CommandEvent(
             status=response.status,
             name=response.name,

@@ -99,18 +99,17 @@ class BotHandlers:
         """
         return await self._handlers[type(body)](body, seq, desired)
 
-    async def prepare(self, body: Body) -> None:
+    async def prepare(self, body: Body) -> BotError | None:
         """Block entries at once where a command is there to do that.
 
-        Raises:
-            BotError: `INTERNAL`, when an order was still being handed to a socket after the longest wait.
+        Returns:
+            `INTERNAL`, when an order was still being handed to a socket after the longest wait.
         """
         blocks = isinstance(body, commands.Flatten) or (isinstance(body, SetMode) and body.value is not Mode.ACTIVE)
-        if blocks and not await self._engine.block_entries():
-            raise BotError(
-                ErrorCode.INTERNAL,
-                "No further entry is sent, but one was still on its way to the socket; look at the positions.",
-            )
+        if not blocks or await self._engine.block_entries():
+            return None
+        message = "No further entry is sent, but one was still on its way to the socket; look at the positions."
+        return BotError(ErrorCode.INTERNAL, message)
 
     def apply(self, old: Desired, new: Desired, *, may_trade: bool) -> None:
         """Make engine and dashboards follow what has been stored."""
@@ -131,7 +130,7 @@ class BotHandlers:
         after = self._engine.stand_down if body.value is Mode.STOPPED else None
         if after is not None and self._on_stop_flatten:
             after = self._engine.stand_down_flat
-        return Outcome({"mode": body.value.value}, warnings, change, after)
+        return Outcome({"mode": body.value.value}, warnings, change, after=after)
 
     def _check_activation(self) -> None:
         if self._reporter.foreign_instance is not None:
@@ -188,12 +187,16 @@ class BotHandlers:
         return Outcome({"symbol": symbol, "closed_size": float(size)})
 
     async def _flatten(self, _body: commands.Flatten, seq: int, _desired: Desired) -> Outcome:
-        closed, foreign = await self._engine.flatten("flatten")
-
         def change(present: Desired) -> Desired:
             return rules.with_mode(present, Mode.STANDBY, reason="flatten", seq=seq, now=self._clock())
 
-        return Outcome({"closed": list(closed), "left_alone": list(foreign), "mode": Mode.STANDBY.value}, (), change)
+        mode: dict[str, JsonValue] = {"mode": Mode.STANDBY.value}
+        try:
+            closed, foreign = await self._engine.flatten("flatten")
+        except BotError as error:
+            # Entries are blocked already, and stay so, whatever could not be closed.
+            return Outcome(mode, (), change, failure=error)
+        return Outcome({"closed": [*closed], "left_alone": [*foreign], **mode}, (), change)
 
     async def _cancel_orders(self, _body: commands.CancelOrders, _seq: int, _desired: Desired) -> Outcome:
         return Outcome({"cancelled": await self._engine.cancel_entries()})
@@ -260,7 +263,7 @@ class BotHandlers:
         return Outcome({"cryptos": found})
 
     async def _shutdown(self, _body: commands.Shutdown, _seq: int, _desired: Desired) -> Outcome:
-        return Outcome({}, (), None, self._shut_down)
+        return Outcome({}, after=self._shut_down)
 
     async def _catalog(self) -> Catalog:
         return await self._engine.catalog(_CATALOG_WAIT_S)

@@ -104,4 +104,4 @@ def _half_width_pct(prediction: Prediction) -> Decimal | None:
 
 
 def _cents(value: Decimal) -> Decimal:
-    return round(value, 2)
+    return round(value, 2) + 0  # no minus before a zero

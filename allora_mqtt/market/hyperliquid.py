@@ -264,7 +264,8 @@ class Hyperliquid:
         running = _in_thread(self._writers, partial(self._post, body))
         try:
             # Connecting and answering have their own timeouts in the thread; this one also covers waiting for a thread.
-            answer = await asyncio.wait_for(running, _WRITE_TIMEOUTS * self._timeout_s)
+            async with asyncio.timeout(_WRITE_TIMEOUTS * self._timeout_s):
+                answer = await running
         except TimeoutError as error:
             if body.abandon():
                 raise not_sent("it took too long to connect") from error

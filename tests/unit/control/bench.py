@@ -18,6 +18,7 @@ from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.control.wire import Packet
 from allora_mqtt.protocol.commands import Body, Flatten, Mode, SetConfig, SetCrypto, SetMode, Switch
+from allora_mqtt.protocol.errors import BotError
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt.settings import DefaultMode
@@ -75,14 +76,15 @@ class NotingHandlers:
     async def run(self, body: Body, seq: int, desired: Desired) -> Outcome:
         if self.hold is not None and not body.is_urgent:
             await self.hold.wait()
-        if self.fail is not None:
+        if self.fail is not None and not isinstance(body, Flatten):
             raise self.fail
         self.ran.append(body)
         match body:
             case SetMode(value=mode):
                 return Outcome({"mode": mode.value}, change=self._mode(mode, seq))
             case Flatten():
-                return Outcome({}, change=self._mode(Mode.STANDBY, seq))
+                failure = self.fail if isinstance(self.fail, BotError) else None
+                return Outcome({}, change=self._mode(Mode.STANDBY, seq), failure=failure)
             case SetCrypto(symbol=symbol, value=switch):
                 active = dict(desired.active)
                 active.pop(symbol, None)
@@ -97,8 +99,9 @@ class NotingHandlers:
     def _mode(self, mode: Mode, seq: int) -> Callable[[Desired], Desired]:
         return lambda present: rules.with_mode(present, mode, reason="test", seq=seq, now=self.clock())
 
-    async def prepare(self, body: Body) -> None:
+    async def prepare(self, body: Body) -> BotError | None:
         self.prepared.append(body)
+        return None
 
     def apply(self, old: Desired, new: Desired, *, may_trade: bool) -> None:
         del old, new

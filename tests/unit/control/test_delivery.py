@@ -9,8 +9,10 @@ import pytest
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.protocol.commands import Flatten, Mode, Ping, SetConfig, SetMode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
+from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
+from allora_mqtt.store.journal import Changes
 from tests.unit.control.bench import Clock, life
 
 MODE = "bot/mode/set"
@@ -74,6 +76,34 @@ async def test_packet_identifiers_of_a_lost_session_mean_nothing(tmp_path: Path,
         second.connect(resumed=False)
         second.deliver(MODE, "ACTIVE", packet_id=1)
         second.mailbox_read()
+        assert await second.outcomes(1) == ["EXECUTED"]
+
+
+async def test_a_reused_packet_identifier_is_a_new_command_even_before_its_answer_is_acknowledged(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.wire.acknowledges = False
+        bench.deliver("bot/request/ping", "", packet_id=5)
+        await bench.outcomes(1)
+        bench.deliver("bot/request/ping", "", packet_id=5)
+        assert await bench.outcomes(2) == ["EXECUTED", "EXECUTED"]
+
+
+async def test_a_redelivery_in_a_later_session_is_not_mistaken_for_a_packet_of_a_lost_one(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.wire.acknowledges = False
+        first.deliver("bot/request/ping", "", packet_id=1)
+        await first.outcomes(1)
+    async with life(tmp_path, clock) as second:
+        second.online(resumed=False)
+        # Sent in the new session, cut off before it was read, and sent again.
+        second.online()
+        second.deliver("bot/request/ping", "", packet_id=1, again=True)
         assert await second.outcomes(1) == ["EXECUTED"]
 
 
@@ -470,6 +500,54 @@ async def test_an_active_that_is_being_run_when_standby_comes_never_opens_the_ga
         await bench.outcomes(2)
         assert bench.mode() is Mode.STANDBY
         assert True not in bench.handlers.trading
+
+
+async def test_a_standby_that_comes_while_an_active_is_being_stored_keeps_the_gate_closed(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        store = bench.journal.finish
+
+        async def finish(seq: int, response: Response, changes: Changes) -> None:
+            await store(seq, response, changes)
+            if response.id == "first":
+                bench.deliver(MODE, {"value": "STANDBY", "id": "urgent"})
+                await bench.quiet()
+
+        monkeypatch.setattr(bench.journal, "finish", finish)
+        bench.deliver(MODE, {"value": "ACTIVE", "id": "first"})
+        await bench.outcomes(2)
+        assert bench.mode() is Mode.STANDBY
+        assert True not in bench.handlers.trading
+
+
+async def test_a_flatten_that_fails_leaves_the_bot_in_standby_all_the_same(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock, default_mode=DefaultMode.ACTIVE) as bench:
+        bench.online()
+        bench.handlers.fail = BotError(ErrorCode.EXCHANGE_UNREACHABLE, "It does not answer.")
+        bench.deliver("bot/request/flatten", "")
+        assert await bench.outcomes(1) == ["FAILED"]
+        assert bench.responses()[0]["error"]["code"] == "EXCHANGE_UNREACHABLE"
+        assert bench.mode() is Mode.STANDBY
+        assert bench.handlers.trading[-1] is False
+
+
+async def test_an_active_that_a_failed_flatten_overtook_does_not_run_after_it(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.handlers.hold = asyncio.Event()
+        bench.deliver("bot/request/ping", {"id": "blocks"})
+        bench.deliver(MODE, {"value": "ACTIVE", "id": "overtaken"})
+        bench.handlers.fail = BotError(ErrorCode.EXCHANGE_UNREACHABLE, "It does not answer.")
+        bench.deliver("bot/request/flatten", {"id": "failed"})
+        await bench.outcomes(1)
+        bench.handlers.fail = None
+        bench.handlers.hold.set()
+        await bench.outcomes(3)
+        statuses = {response["id"]: response["status"] for response in bench.responses()}
+        assert statuses == {"blocks": "EXECUTED", "overtaken": "SUPERSEDED", "failed": "FAILED"}
+        assert bench.mode() is Mode.STANDBY
 
 
 async def test_an_active_sent_after_standby_runs(tmp_path: Path, clock: Clock) -> None:
