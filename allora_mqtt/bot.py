@@ -1,7 +1,6 @@
 """Puts the bot together, runs it, and takes it apart in order."""
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
@@ -109,10 +108,12 @@ async def _run(loaded: Loaded) -> None:
     settings = loaded.settings
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_bot_in(settings.bot.data_dir))
-        exchange = await stack.enter_async_context(_exchange(settings))
+        # The simulator comes up while the rest does.
+        simulator = await stack.enter_async_context(_simulator(settings))
         endpoint = await stack.enter_async_context(_broker(settings))
         database = await _open_database(settings)
         stack.push_async_callback(database.close)
+        exchange = await _find_exchange(settings, simulator)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
@@ -286,26 +287,31 @@ async def _build_trading(
 
 
 @asynccontextmanager
-async def _exchange(settings: Settings) -> AsyncIterator[_Exchange]:
-    """Know where to trade; on `sim` start the simulator, unless `HL_BASE_URL` says where one is running."""
-    if settings.bot.network is not Network.SIM:
-        if settings.hl.secret_key is None or settings.allora.api_key is None:
-            raise CannotStart(f"BOT_NETWORK={settings.bot.network} needs HL_SECRET_KEY and ALLORA_API_KEY.")
-        yield _Exchange(
-            settings.hl.base_url or _TESTNET_URL,
-            settings.allora.base_url or _ALLORA_URL,
-            settings.hl.secret_key,
-            settings.allora.api_key,
-        )
+async def _simulator(settings: Settings) -> AsyncIterator[SimulatorProcess | None]:
+    """Start the simulator on `sim`, unless `HL_BASE_URL` says where one is running."""
+    if settings.bot.network is not Network.SIM or settings.hl.base_url is not None:
+        yield None
         return
-    data_dir = settings.bot.data_dir
-    key = settings.hl.secret_key or SecretStr(simulator_key(data_dir / "simulator.key"))
-    simulator = SimulatorProcess(settings.sim, data_dir / "simulator.json")
-    url = settings.hl.base_url or await simulator.start()
+    simulator = SimulatorProcess(settings.sim, settings.bot.data_dir / "simulator.json")
+    await simulator.start()
     try:
-        yield _Exchange(url, settings.allora.base_url or f"{url}/v2", key, settings.allora.api_key or SecretStr("sim"))
+        yield simulator
     finally:
         await simulator.stop()
+
+
+async def _find_exchange(settings: Settings, simulator: SimulatorProcess | None) -> _Exchange:
+    """Return where to trade and with which keys."""
+    key, api_key, url = settings.hl.secret_key, settings.allora.api_key, settings.hl.base_url
+    if settings.bot.network is Network.SIM:
+        url = await simulator.url() if simulator is not None else url
+        key = key or SecretStr(simulator_key(settings.bot.data_dir / "simulator.key"))
+        # The simulator takes any key for predictions.
+        api_key = api_key or SecretStr("simulator")
+    if key is None or api_key is None:
+        raise CannotStart(f"BOT_NETWORK={settings.bot.network} needs HL_SECRET_KEY and ALLORA_API_KEY.")
+    default_allora = f"{url}/v2" if settings.bot.network is Network.SIM else _ALLORA_URL
+    return _Exchange(url or _TESTNET_URL, settings.allora.base_url or default_allora, key, api_key)
 
 
 @asynccontextmanager
@@ -424,13 +430,12 @@ class _Welcome:
 
 
 def _program() -> str:
-    """Return how the CLI is called from here."""
-    if shutil.which("allora-mqtt"):
-        return "allora-mqtt"
-    path = Path(sys.argv[0])
-    with contextlib.suppress(ValueError):
-        path = path.resolve().relative_to(Path.cwd())
-    return str(path)
+    """Return how the program that runs here is called from the current folder."""
+    program = Path(sys.argv[0]).resolve()
+    found = shutil.which(program.name)
+    if found is not None and Path(found).resolve() == program:
+        return program.name
+    return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)
 
 
 def _info(loaded: Loaded, identity: Identity, exchange: _Exchange) -> Info:

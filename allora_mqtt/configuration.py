@@ -1,11 +1,12 @@
 """Reads settings from flags, environment, `.env` and `allora-mqtt.toml`, in that order of precedence.
 
 Names are flat (`MQTT_HOST`, `TRADE_AMOUNT_USD`); the part before the first underscore is the group. In TOML the group
-is the table: `[mqtt] host = "…"`. Secrets may also come from a file (`HL_SECRET_KEY_FILE`).
+is the table: `[mqtt] host = "…"`. What is set to nothing (`MQTT_HOST=`) is not set. Secrets may also come from a file
+(`HL_SECRET_KEY_FILE`).
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +51,8 @@ class Loaded:
         for group_name, group in self.settings:
             for key, value in group:
                 name = f"{group_name}_{key}".upper()
-                yield name, "" if value is None else str(value), self.origins.get(name, "default")
+                origin = self.origins.get(name) or self.origins.get(f"{name}_FILE", "default")
+                yield name, "" if value is None else str(value), origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,24 @@ _EARLIER: Final[Mapping[str, _Moved]] = {
     "ETH_TOPIC_ID": _Moved(None, "topics come from the network's own list; set DEFAULT_ACTIVE_CRYPTOS=ETH:<id>"),
     "CHECK_FOR_TRADES": _Moved(None, "the bot looks at every new price"),
     "VOLATILITY_THRESHOLD": _Moved(None, "there is no volatility strategy yet"),
+    "CONFIDENCE_THRESHOLD": _Moved(None, "there are no reviewers whose confidence could be too low"),
+    "MAXIMUM_RISK_THRESHOLD": _Moved(None, "risk is bounded by the TRADE_MAX_… settings"),
+    "MAX_PREDICTION_AGE_SECONDS": _Moved(None, "a prediction counts for its topic's horizon, from its own timestamp"),
+    "MAX_API_LATENCY_SECONDS": _Moved(None, "requests are bounded by HL_TIMEOUT_S and ALLORA_TIMEOUT_S"),
     "HL_MASTER_ADDRESS": _Moved("HL_ACCOUNT_ADDRESS"),
 }
 """Variables of the earlier bot that a moved `.env` may still hold."""
+
+_ALIASES: Final[Mapping[tuple[str, str], str]] = {
+    ("allora", "upshot_key"): "api_key",
+    ("allora", "upshot_key_file"): "api_key_file",
+}
+"""Second names that stay: group and key, and the key meant."""
+
+_KEYS: Final[Mapping[str, frozenset[str]]] = {
+    group: frozenset(getattr(field.annotation, "model_fields", ())) for group, field in Settings.model_fields.items()
+}
+"""The keys of each group."""
 
 
 def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, toml_file: Path = TOML_FILE) -> Loaded:
@@ -93,9 +110,9 @@ def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, t
         SettingsError: with one sentence for each value that cannot be used, saying where it came from.
     """
     named_flags = {key: value for key, value in (flags or {}).items() if value is not None}
-    sources: list[tuple[str, PydanticBaseSettingsSource]] = [
-        ("environment", EnvSettingsSource(Settings)),
-        (str(env_file), DotEnvSettingsSource(Settings, env_file=env_file)),
+    sources: list[tuple[str, Callable[[], PydanticBaseSettingsSource]]] = [
+        ("environment", lambda: EnvSettingsSource(Settings)),
+        (str(env_file), lambda: DotEnvSettingsSource(Settings, env_file=env_file)),
     ]
     tree: dict[str, dict[str, Any]] = {}
     origins: dict[str, str] = {}
@@ -104,17 +121,19 @@ def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, t
     _merge("command line", _grouped(named_flags), tree, origins)
     for origin, source in sources:
         try:
-            values = source()
-        except ValueError as error:
+            values = source()()
+        except (OSError, ValueError) as error:
             raise SettingsError([f"{origin}: {error}."]) from error
-        earlier = os.environ if origin == "environment" else values
-        moved, notes = _moved({key.upper(): value for key, value in earlier.items()}, origin)
+        earlier = _take_earlier(values)
+        if origin == "environment":
+            # Names outside our groups are not among the values read from there.
+            named = {key.upper(): value for key, value in os.environ.items()}
+            earlier |= {name: named[name] for name in _EARLIER if name in named}
+        groups = {key: group for key, group in values.items() if _is_group(key, group)}
+        problems += [f"{key.upper()}: there is no such setting ({origin})." for key in values if key not in groups]
+        moved, notes = _moved(earlier, groups, origin)
         warnings += notes
-        values = {key: value for key, value in values.items() if key.upper() not in _EARLIER}
-        problems += [
-            f"{key.upper()}: there is no such setting ({origin})." for key in values if key not in Settings.model_fields
-        ]
-        _merge(origin, {key: value for key, value in values.items() if key in Settings.model_fields}, tree, origins)
+        _merge(origin, groups, tree, origins)
         _merge(origin, moved, tree, origins)
     _merge(str(toml_file), _toml(toml_file, problems), tree, origins)
     try:
@@ -136,16 +155,37 @@ def _grouped(flat: Mapping[str, object]) -> dict[str, dict[str, object]]:
 
 
 def _merge(origin: str, values: Mapping[str, Any], tree: dict[str, dict[str, Any]], origins: dict[str, str]) -> None:
-    """Take over what no source of higher precedence has set."""
+    """Take over what no source of higher precedence has set; an empty text sets nothing."""
     for group, fields in values.items():
-        for key, value in fields.items():
+        for written, value in fields.items():
+            key = _ALIASES.get((group, written), written)
+            if (key != written and key in fields) or (value == "" and key in _KEYS.get(group, ())):
+                continue
             name = f"{group}_{key}".upper()
             if key not in tree.setdefault(group, {}):
                 tree[group][key] = value
                 origins[name] = origin
 
 
-def _moved(values: Mapping[str, object], origin: str) -> tuple[dict[str, dict[str, object]], list[str]]:
+def _is_group(key: str, group: object) -> bool:
+    return key in Settings.model_fields and isinstance(group, dict)
+
+
+def _take_earlier(values: dict[str, Any]) -> dict[str, object]:
+    """Take the earlier bot's variables out of what was read; some of them look like members of a group."""
+    taken: dict[str, object] = {}
+    for name in _EARLIER:
+        group, _, key = name.lower().partition("_")
+        if name.lower() in values:
+            taken[name] = values.pop(name.lower())
+        elif isinstance(values.get(group), dict) and key in values[group]:
+            taken[name] = values[group].pop(key)
+    return taken
+
+
+def _moved(
+    values: Mapping[str, object], present: Mapping[str, Mapping[str, object]], origin: str
+) -> tuple[dict[str, dict[str, object]], list[str]]:
     taken: dict[str, object] = {}
     notes = []
     for name, moved in _EARLIER.items():
@@ -153,6 +193,10 @@ def _moved(values: Mapping[str, object], origin: str) -> tuple[dict[str, dict[st
             continue
         if moved.to is None:
             notes.append(f"{name} ({origin}) is no longer needed: {moved.why}.")
+            continue
+        group, _, key = moved.to.lower().partition("_")
+        if key in present.get(group, {}):
+            notes.append(f"{name} ({origin}) is ignored, because {moved.to}, its new name, is set too.")
         else:
             taken[moved.to] = values[name]
             notes.append(f"{name} ({origin}) is called {moved.to} now; it is taken over, please rename it.")
@@ -164,17 +208,17 @@ def _toml(path: Path, problems: list[str]) -> dict[str, dict[str, object]]:
         return {}
     try:
         values: dict[str, Any] = TomlConfigSettingsSource(Settings, path)()
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise SettingsError([f"{path}: {error}."]) from error
-    for key, group in values.items():
-        if key not in Settings.model_fields or not isinstance(group, dict):
-            problems.append(f"[{key}]: there is no such table ({path}).")
-    return {key: group for key, group in values.items() if key in Settings.model_fields and isinstance(group, dict)}
+    problems += [
+        f"[{key}]: there is no such table ({path})." for key, group in values.items() if not _is_group(key, group)
+    ]
+    return {key: group for key, group in values.items() if _is_group(key, group)}
 
 
 def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
     name = "_".join(str(part) for part in error["loc"][:2]).upper()
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ").removesuffix(".")
     if error["type"] == "extra_forbidden":
         message = "there is no such setting"
     origin = f" ({origins[name]})" if name in origins else ""

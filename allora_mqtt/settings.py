@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from allora_mqtt.protocol.commands import Symbol, TopicId
 from allora_mqtt.protocol.errors import Rejected
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
 from allora_mqtt.protocol.topics import SYMBOL_PATTERN, Topics
@@ -27,8 +28,13 @@ def parse_bind(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def _is_bind(text: str) -> str:
+    parse_bind(text)
+    return text
+
+
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
 def _from_file(values: object, name: str) -> object:
@@ -160,7 +166,7 @@ class BotSettings(_Group):
 class DefaultSettings(_Group):
     """`DEFAULT_…`: what holds at a first start, when the store knows nothing."""
 
-    active_cryptos: Annotated[dict[str, int], NoDecode] = {}
+    active_cryptos: Annotated[dict[Symbol, TopicId], NoDecode] = {}
 
     @field_validator("active_cryptos", mode="before")
     @classmethod
@@ -171,7 +177,10 @@ class DefaultSettings(_Group):
         for pair in pairs:
             if not re.fullmatch(rf"{SYMBOL_PATTERN.pattern}:[0-9]+", pair):
                 raise ValueError(f"{pair!r} is not SYMBOL:TOPIC_ID, for example BTC:14,ETH:13")
-        return dict(pair.split(":") for pair in pairs)
+        topics = dict(pair.split(":") for pair in pairs)
+        if len(topics) != len(pairs):
+            raise ValueError(f"a symbol is there twice in {value!r}")
+        return topics
 
 
 class HyperliquidSettings(_Group):
@@ -200,7 +209,7 @@ class HyperliquidSettings(_Group):
 class AlloraSettings(_Group):
     """`ALLORA_…`: where predictions come from."""
 
-    api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("api_key", "upshot_key"))
+    api_key: SecretStr | None = None
     api_key_file: Path | None = None
     base_url: str | None = None
     chain: Literal["allora-mainnet-1", "allora-testnet-1"] = "allora-mainnet-1"
@@ -245,7 +254,9 @@ class SimulatorSettings(_Group):
     speed: Annotated[float, Field(gt=0, le=100_000)] = 1
     prices: Annotated[str, Field(pattern=r"^(random|replay:.+)$")] = "random"
     skill: Annotated[float, Field(ge=0, le=1)] = 0.6
-    bind: str = "127.0.0.1:0"
+    bind: Annotated[str, AfterValidator(_is_bind)] = "127.0.0.1:0"
+    epoch_s: Annotated[float, Field(ge=1, le=86_400)] = 15
+    """How often a simulated topic has a new prediction."""
 
 
 class Settings(BaseSettings):

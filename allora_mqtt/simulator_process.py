@@ -30,12 +30,8 @@ class SimulatorProcess:
         self._state_file = state_file
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> str:
-        """Start it and return its URL.
-
-        Raises:
-            SimulatorFailed: with what it said.
-        """
+    async def start(self) -> None:
+        """Start it, without waiting until it is up."""
         settings = self._settings
         arguments = {
             "--bind": settings.bind,
@@ -43,6 +39,7 @@ class SimulatorProcess:
             "--speed": str(settings.speed),
             "--skill": str(settings.skill),
             "--prices": settings.prices,
+            "--epoch-s": str(settings.epoch_s),
             "--state": str(self._state_file),
         }
         # It sees the end of its standard input when the bot dies, however that happens.
@@ -56,8 +53,15 @@ class SimulatorProcess:
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
-        if self._process.stdout is None:
-            raise RuntimeError("the simulator's output was not captured")
+
+    async def url(self) -> str:
+        """Return its URL, once it is up.
+
+        Raises:
+            SimulatorFailed: it did not come up.
+        """
+        if self._process is None or self._process.stdout is None:
+            raise RuntimeError("the simulator was not started")
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 line = await self._process.stdout.readline()

@@ -14,13 +14,18 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, ValidationError, field_validator
 
 from allora_mqtt.protocol.errors import ErrorCode, Rejected
-from allora_mqtt.protocol.model import Model, Timestamp
+from allora_mqtt.protocol.model import NOT_BOOL, Model, Timestamp
 from allora_mqtt.protocol.topics import SYMBOL_PATTERN, Address, Slot
 
 MAX_PAYLOAD_BYTES: Final = 64 * 1024
 
+MAX_DEPTH: Final = 64
+"""Objects and arrays inside one another, at most: what came in must fit into a response, and that into another."""
+
 Symbol = Annotated[str, StringConstraints(pattern=f"^{SYMBOL_PATTERN.pattern}$")]
-TopicId = Annotated[int, Field(ge=1, le=1_000_000_000)]
+TopicId = Annotated[int, Field(ge=1, le=1_000_000_000), NOT_BOOL]
+Scalar = Annotated[int | float | str, NOT_BOOL]
+_Limit = Annotated[int, Field(ge=1, le=500), NOT_BOOL]
 _Label = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -146,9 +151,7 @@ class SetConfig(Body):
     """`<base>/config/set` and `<base>/config/<key>/set`: some runtime settings."""
 
     name: ClassVar[str] = "config"
-    value: dict[Annotated[str, StringConstraints(max_length=64)], int | float | str] = Field(
-        min_length=1, max_length=100
-    )
+    value: dict[Annotated[str, StringConstraints(max_length=64)], Scalar] = Field(min_length=1, max_length=100)
 
 
 class Action(Body):
@@ -226,14 +229,14 @@ class History(Action):
     """The newest commands with their outcomes."""
 
     name: ClassVar[str] = "history"
-    limit: int = Field(default=50, ge=1, le=500)
+    limit: _Limit = 50
 
 
 class Trades(Action):
     """The newest fills, of one symbol or of all."""
 
     name: ClassVar[str] = "trades"
-    limit: int = Field(default=50, ge=1, le=500)
+    limit: _Limit = 50
     symbol: Symbol | None = None
     since: Timestamp | None = None
 
@@ -242,7 +245,7 @@ class Performance(Action):
     """Profit and loss by day and by coin."""
 
     name: ClassVar[str] = "performance"
-    days: int = Field(default=30, ge=1, le=3650)
+    days: Annotated[int, Field(ge=1, le=3650), NOT_BOOL] = 30
 
 
 class SearchCatalog(Action):
@@ -342,10 +345,11 @@ def read(address: Address, payload: bytes, max_bytes: int = MAX_PAYLOAD_BYTES) -
     envelope = Envelope()
     try:
         content = _decode(payload)
-        fields, envelope_fields = _split(address, content)
+        fields, envelope_fields = _split(content)
         envelope, fault = _read_envelope(envelope_fields)
         if fault is not None:
             raise fault
+        _check_value_is_there(address, fields, envelope_fields)
         return Parsed(name, envelope, _build(address, fields), None)
     except Rejected as error:
         return Parsed.refused(name, envelope, error)
@@ -353,7 +357,7 @@ def read(address: Address, payload: bytes, max_bytes: int = MAX_PAYLOAD_BYTES) -
 
 def write(body: Body, envelope: Envelope | None = None) -> tuple[Address, bytes]:
     """Return where a command is sent and its JSON payload, for anybody who sends commands."""
-    fields = body.model_dump(mode="json", by_alias=True, exclude_none=not isinstance(body, SetCryptos))
+    fields = body.model_dump(mode="json", by_alias=True, exclude_none=True)
     match body:
         case SetMode():
             address = Address(Slot.MODE)
@@ -383,9 +387,21 @@ def _decode(payload: bytes) -> JsonValue:
         content: JsonValue = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
         json.dumps(content, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = _TOO_DEEP if isinstance(error, RecursionError) else str(error)
         raise Rejected(ErrorCode.BAD_JSON, f"The payload looks like JSON and is not: {reason}.") from error
+    if _is_deeper(content, MAX_DEPTH):
+        raise Rejected(ErrorCode.BAD_JSON, f"The payload cannot be read: {_TOO_DEEP}.")
     return content
+
+
+_TOO_DEEP: Final = f"it is nested more than {MAX_DEPTH} levels deep"
+
+
+def _is_deeper(content: JsonValue, levels: int) -> bool:
+    inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else None
+    if inner is None:
+        return False
+    return levels == 0 or any(_is_deeper(value, levels - 1) for value in inner)
 
 
 def _no_constant(name: str) -> float:
@@ -400,17 +416,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _split(address: Address, content: JsonValue) -> tuple[JsonValue, dict[str, JsonValue]]:
+def _split(content: JsonValue) -> tuple[JsonValue, dict[str, JsonValue]]:
     """Separate a payload into the command's own part and the envelope's fields."""
     if not isinstance(content, dict):
-        return content, {}
-    if address.slot in {Slot.CRYPTOS, Slot.CONFIG} and "value" not in content:
         return content, {}
     envelope_keys = Envelope.model_fields.keys()
     envelope = {key: value for key, value in content.items() if key in envelope_keys}
     fields = {key: value for key, value in content.items() if key not in envelope_keys}
-    if address.is_desired_state and "value" not in fields:
-        raise Rejected(ErrorCode.BAD_VALUE, 'The JSON object lacks "value", for example {"value": …}.')
     return fields, envelope
 
 
@@ -434,7 +446,10 @@ def _build(address: Address, fields: JsonValue) -> Body:
             case Slot.CRYPTOS:
                 return SetCryptos.model_validate(_as_value(fields))
             case Slot.CRYPTO:
-                return SetCrypto.model_validate({**_as_value(fields), "symbol": address.part})
+                wrapped = _as_value(fields)
+                if wrapped.get("symbol", address.part) != address.part:
+                    raise Rejected(ErrorCode.BAD_VALUE, "symbol: the topic names the symbol; leave it out here.")
+                return SetCrypto.model_validate({**wrapped, "symbol": address.part})
             case Slot.CONFIG:
                 return SetConfig.model_validate(_as_value(fields))
             case Slot.CONFIG_KEY:
@@ -444,6 +459,14 @@ def _build(address: Address, fields: JsonValue) -> Body:
                 return _build_action(address.part, fields)
     except ValidationError as invalid:
         raise _bad_value(invalid) from invalid
+
+
+def _check_value_is_there(address: Address, fields: JsonValue, envelope_fields: dict[str, JsonValue]) -> None:
+    """Refuse a JSON object that does not name the command's own part; only a bare set and bare settings need not."""
+    if not isinstance(fields, dict) or "value" in fields or not address.is_desired_state:
+        return
+    if envelope_fields or address.slot not in {Slot.CRYPTOS, Slot.CONFIG}:
+        raise Rejected(ErrorCode.BAD_VALUE, 'The JSON object lacks "value", for example {"value": …, "id": "…"}.')
 
 
 def _as_value(fields: JsonValue) -> dict[str, JsonValue]:
@@ -467,14 +490,17 @@ def _bad_value(invalid: ValidationError) -> Rejected:
     error = invalid.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in error["loc"]) or "the payload"
     shown = json.dumps(error["input"], default=str)[:80]
-    return Rejected(ErrorCode.BAD_VALUE, f"{place}: {error['msg']} (got {shown}).")
+    reason = error["msg"].removeprefix("Value error, ")
+    return Rejected(ErrorCode.BAD_VALUE, f"{place}: {reason} (got {shown}).")
 
 
 _TOPIC_ID: Final = TypeAdapter[int](TopicId)
 
 
 def _symbols_from_text(text: str) -> dict[str, int | None]:
-    if text.strip().upper() in {"NONE", ""}:
+    if not text.strip():
+        raise ValueError("no symbol is named; NONE empties the set")
+    if text.strip().upper() == "NONE":
         return {}
     return _symbols_from_list([part.strip() for part in text.split(",")])
 

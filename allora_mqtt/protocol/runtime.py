@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError
 
 from allora_mqtt.protocol.errors import ErrorCode, Rejected
-from allora_mqtt.protocol.model import Amount, Model
+from allora_mqtt.protocol.model import NOT_BOOL, Amount, Model
 
 
 class Raises(StrEnum):
@@ -26,12 +26,14 @@ class Knob:
     """How a setting is shown and stepped in a user interface, and which way it raises risk."""
 
     unit: str
-    step: Decimal | None
+    step: int | Decimal | None
     risk: Raises
 
 
 def _knob(unit: str, step: str | None, risk: Raises) -> Knob:
-    return Knob(unit, None if step is None else Decimal(step), risk)
+    if step is None:
+        return Knob(unit, None, risk)
+    return Knob(unit, int(step) if step.isdecimal() else Decimal(step), risk)
 
 
 class RuntimeSettings(Model):
@@ -43,7 +45,7 @@ class RuntimeSettings(Model):
     """How far the prediction must lie from the mark before a position is opened."""
     amount_usd: Annotated[Amount, Field(ge=5, le=1_000_000), _knob("USD", "5", Raises.UP)] = Decimal(50)
     """Money put into one trade, before leverage."""
-    max_leverage: Annotated[int, Field(ge=1, le=50), _knob("x", "1", Raises.UP)] = 2
+    max_leverage: Annotated[int, Field(ge=1, le=50), NOT_BOOL, _knob("x", "1", Raises.UP)] = 2
     """The leverage used, where the asset allows it."""
     tp_ratio: Annotated[Amount, Field(ge=Decimal("0.1"), le=10), _knob("x gap", "0.1", Raises.NEVER)] = Decimal("1.0")
     """Take profit at this many times the predicted gap."""
@@ -55,12 +57,12 @@ class RuntimeSettings(Model):
     """How far from the mark an entry may fill."""
     max_spread_pct: Annotated[Amount, Field(ge=Decimal("0.01"), le=10), _knob("%", "0.1", Raises.UP)] = Decimal("0.5")
     """No entry while the spread is wider than this."""
-    max_open_positions: Annotated[int, Field(ge=1, le=250), _knob("", "1", Raises.UP)] = 5
+    max_open_positions: Annotated[int, Field(ge=1, le=250), NOT_BOOL, _knob("", "1", Raises.UP)] = 5
     max_exposure_usd: Annotated[Amount, Field(ge=10, le=10_000_000), _knob("USD", "50", Raises.UP)] = Decimal(500)
     """Upper bound of the summed notional of positions and pending entries."""
     max_daily_loss_pct: Annotated[Amount, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(5)
     max_drawdown_pct: Annotated[Amount, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(15)
-    cooldown_s: Annotated[int, Field(ge=0, le=604_800), _knob("s", "60", Raises.DOWN)] = 900
+    cooldown_s: Annotated[int, Field(ge=0, le=604_800), NOT_BOOL, _knob("s", "60", Raises.DOWN)] = 900
     """No new entry in a coin for this long after its stop was hit."""
     strategy: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), _knob("", None, Raises.ANY)] = "allora_gap"
 
@@ -88,7 +90,7 @@ class RuntimeSettings(Model):
             out_of_range = first["type"] in _RANGE_ERRORS
             raise Rejected(
                 ErrorCode.OUT_OF_RANGE if out_of_range else ErrorCode.BAD_VALUE,
-                f"{first['loc'][0]} = {first['input']!r} is not possible: {first['msg']}.",
+                f"{first['loc'][0]} = {repr(first['input'])[:80]} is not possible: {first['msg']}.",
             ) from invalid
         hard_limits.check(settings)
         return settings
@@ -137,10 +139,10 @@ class HardLimits(Model):
 class SettingState(Model):
     """One runtime setting in force, with what a user interface needs to offer it."""
 
-    value: Amount | int | str
-    min: Amount | int | None = None
-    max: Amount | int | None = None
-    step: Amount | None = None
+    value: int | str | Amount
+    min: int | Amount | None = None
+    max: int | Amount | None = None
+    step: int | Amount | None = None
     unit: str = ""
 
 

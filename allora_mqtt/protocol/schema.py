@@ -1,22 +1,31 @@
 """The contract as JSON Schemas, one for each topic and direction."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from allora_mqtt.protocol import messages
-from allora_mqtt.protocol.commands import ACTIONS, Body, Envelope, SetConfig, SetCrypto, SetCryptos, SetMode
+from allora_mqtt.protocol.commands import ACTIONS, Body, Envelope, Scalar, SetConfig, SetCrypto, SetCryptos, SetMode
 from allora_mqtt.protocol.topics import Event
 
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+class SetOneConfig(Body):
+    """`<base>/config/<key>/set`: one runtime setting; read as `SetConfig` with the key of the topic."""
+
+    name: ClassVar[str] = "config"
+    value: Scalar
+
 
 COMMANDS: Final[Mapping[str, type[Body]]] = {
     "mode/set": SetMode,
     "cryptos/set": SetCryptos,
     "cryptos/{symbol}/set": SetCrypto,
     "config/set": SetConfig,
+    "config/{key}/set": SetOneConfig,
     **{f"request/{name}": model for name, model in ACTIONS.items()},
 }
 """The command on each topic, without the base topic."""

@@ -53,7 +53,7 @@ class AlloraApi:
         page = self.topics[start : start + _PAGE]
         following = str(start + _PAGE) if start + _PAGE < len(self.topics) else None
         updated = datetime.fromtimestamp(self.world.clock(), tz=UTC).isoformat(timespec="milliseconds")
-        shown = [_topic(topic, updated.replace("+00:00", "Z")) for topic in page]
+        shown = [_topic(topic, self.network.epoch_s, updated.replace("+00:00", "Z")) for topic in page]
         return _success({"topics": shown, "continuation_token": following})
 
     async def consume(self, request: web.Request) -> web.Response:
@@ -85,13 +85,13 @@ def _absurd(inference: Inference) -> Inference:
     return Inference(inference.value * _ABSURD_FACTOR, interval, inference.time_s)
 
 
-def _topic(topic: Topic, updated: str) -> dict[str, Any]:
+def _topic(topic: Topic, epoch_s: float, updated: str) -> dict[str, Any]:
     blocks = topic.horizon_s // _BLOCK_S
     return {
         "topic_id": topic.topic_id,
         "topic_name": topic.name,
         "description": None,
-        "epoch_length": max(1, blocks // 8),
+        "epoch_length": max(1, round(epoch_s / _BLOCK_S)),
         "ground_truth_lag": blocks,
         "loss_method": "mse",
         "worker_submission_window": 12,

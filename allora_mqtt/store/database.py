@@ -76,6 +76,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closing = False
+        self._gate = threading.Lock()
+        """Held while a job is handed over, so that none comes after the end of the queue."""
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="store-read")
         self._connection: Connection | None = None
         self.last_error: str | None = None
@@ -93,9 +96,13 @@ class Database:
         return await asyncio.wrap_future(self.submit(work))
 
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
-        """Hand over some work without waiting for it."""
+        """Hand over some work without waiting for it; once the database is closed it is refused."""
         done: Future[T] = Future()
-        self._jobs.put(_Job(work, done))
+        with self._gate:
+            if self._closing:
+                done.set_exception(BotError(ErrorCode.STORE_UNAVAILABLE, "The database is closed; the bot is ending."))
+            else:
+                self._jobs.put(_Job(work, done))
         return done
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -115,7 +122,9 @@ class Database:
 
     async def close(self) -> None:
         """Write what is waiting, then end the threads."""
-        self._jobs.put(None)
+        with self._gate:
+            self._closing = True
+            self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._readers.shutdown()
         self._engine.dispose()

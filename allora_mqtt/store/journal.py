@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from allora_mqtt.protocol.commands import Envelope, Mode
 from allora_mqtt.protocol.messages import Response
+from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.store import upsert
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.schema import bot_commands, crypto_configs, mailbox, settings, state
@@ -61,11 +62,21 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A command that was journaled and had not ended when the bot did."""
+    """A command that was journaled and had not ended when the bot did.
+
+    Attributes:
+        seq: its place in the journal.
+        was_running: whether it is an action that may have been done.
+        incoming: the command as it came in.
+        first_seq: the earlier command with the same id; this one is its duplicate and must not run.
+        first: how that one ended, where it has.
+    """
 
     seq: int
     was_running: bool
     incoming: Incoming
+    first_seq: int | None = None
+    first: dict[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +183,16 @@ class Journal:
         """Return the commands that have not ended, oldest first."""
 
         def query(connection: Connection) -> list[Unfinished]:
-            waiting = select(bot_commands).where(bot_commands.c.status.in_((PENDING, RUNNING)))
+            first = bot_commands.alias("first")
+            waiting = (
+                select(bot_commands, first.c.response.label("first_response"))
+                .outerjoin(first, bot_commands.c.duplicate_of == first.c.seq)
+                .where(bot_commands.c.status.in_((PENDING, RUNNING)))
+                .order_by(bot_commands.c.seq)
+            )
             return [
-                Unfinished(row.seq, row.status == RUNNING, _incoming(row))
-                for row in connection.execute(waiting.order_by(bot_commands.c.seq))
+                Unfinished(row.seq, row.status == RUNNING, _incoming(row), row.duplicate_of, row.first_response)
+                for row in connection.execute(waiting)
             ]
 
         return await self._database.read(query)
@@ -313,6 +330,6 @@ def _history_row(row: Row[Any]) -> dict[str, JsonValue]:
         "error": response.get("error"),
         "source": row.source,
         "channel": row.channel,
-        "received_at": row.received_at.isoformat(timespec="milliseconds"),
-        "executed_at": row.executed_at.isoformat(timespec="milliseconds") if row.executed_at else None,
+        "received_at": rfc3339(row.received_at),
+        "executed_at": rfc3339(row.executed_at) if row.executed_at else None,
     }

@@ -164,9 +164,8 @@ class Ledger:
 
     def note(self, kind: str, content: Mapping[str, JsonValue], at: datetime) -> None:
         """Add to the audit trail, some time soon."""
-        self._database.submit(
-            lambda connection: connection.execute(insert(events).values(type=kind, content=dict(content), at=at))
-        )
+        row = {"type": kind, "content": dict(content), "at": at}
+        self._database.submit(lambda connection: connection.execute(insert(events).values(row)))
 
     async def results(self, since: datetime) -> tuple[list[DayResult], list[DayResult]]:
         """Return realised results by day and by coin, since a time."""

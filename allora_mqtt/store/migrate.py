@@ -1,6 +1,7 @@
 """Brings a database to the present schema, after a backup."""
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +47,6 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
 def _backup(path: Path, backup_dir: Path, now: datetime) -> Path:
     backup_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = backup_dir / f"{path.stem}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}{path.suffix}"
-    with sqlite3.connect(path) as source, sqlite3.connect(target) as copy:
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
     return target

@@ -1,0 +1,111 @@
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+
+import allora_mqtt.store.migrations
+from allora_mqtt.store.database import open_engine
+from allora_mqtt.store.migrate import migrate
+from allora_mqtt.store.schema import metadata
+from tests.unit.store.conftest import NOW, rows, url_of
+
+BACKUP = "bot-20261120T100000Z.sqlite3"
+
+NEXT_REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "next"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+def upgrade():
+    op.create_table("later", sa.Column("id", sa.Integer(), primary_key=True))
+    {more}
+"""
+
+
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The migrations as a later version of the program has them, with one step more."""
+    folder = tmp_path / "later"
+    (present,) = allora_mqtt.store.migrations.__path__
+    copytree(present, folder, ignore=ignore_patterns("__pycache__"))
+    (folder / "versions" / "rev_next.py").write_text(NEXT_REVISION.format(more=""))
+
+    class LaterConfig(Config):
+        def set_main_option(self, name: str, value: str) -> None:
+            super().set_main_option(name, str(folder) if name == "script_location" else value)
+
+    monkeypatch.setattr("allora_mqtt.store.migrate.Config", LaterConfig)
+    return folder / "versions" / "rev_next.py"
+
+
+def tables(path: Path) -> set[str]:
+    return {name for (name,) in rows(path, "SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def revision(path: Path) -> str:
+    ((found,),) = rows(path, "SELECT version_num FROM alembic_version")
+    return str(found)
+
+
+def test_a_new_database_gets_exactly_the_tables_of_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "deep" / "bot.sqlite3"
+    assert migrate(url_of(path), tmp_path / "backups", NOW) is None
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert not (tmp_path / "backups").exists()
+    engine = open_engine(url_of(path))
+    with engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+    assert tables(path) - {"sqlite_sequence", "alembic_version"} == set(metadata.tables)
+
+
+@pytest.mark.parametrize("name", ["crypto_configs", "bot_commands", "signals", "orders", "fills", "positions", "equity",
+                                  "events", "settings", "state"])  # fmt: skip
+def test_every_record_that_is_promised_has_its_table(name: str) -> None:
+    assert name in metadata.tables
+
+
+def test_migrating_again_changes_nothing(path: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO state VALUES ('a', '1')")
+        connection.commit()
+    before = rows(path, "SELECT sql FROM sqlite_master ORDER BY name")
+    for _ in range(2):
+        assert migrate(url_of(path), tmp_path / "backups", NOW) is None
+    assert rows(path, "SELECT sql FROM sqlite_master ORDER BY name") == before
+    assert rows(path, "SELECT key FROM state") == [("a",)]
+    assert not (tmp_path / "backups").exists()
+
+
+@pytest.mark.usefixtures("later")
+def test_an_older_database_is_copied_before_it_is_upgraded(path: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        # Left in the write-ahead log, as by a process that was killed.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("INSERT INTO state VALUES ('a', '1')")
+        connection.commit()
+        backup = migrate(url_of(path), tmp_path / "backups", NOW)
+    assert backup == tmp_path / "backups" / BACKUP
+    assert stat.S_IMODE(backup.parent.stat().st_mode) == 0o700
+    assert (revision(backup), "later" in tables(backup)) == ("0001", False)
+    assert (revision(path), "later" in tables(path)) == ("next", True)
+    assert rows(backup, "SELECT key FROM state") == rows(path, "SELECT key FROM state") == [("a",)]
+    assert migrate(url_of(path), tmp_path / "backups", NOW) is None
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(path: Path, tmp_path: Path, later: Path) -> None:
+    later.write_text(NEXT_REVISION.format(more="raise RuntimeError('half way')"))
+    with pytest.raises(RuntimeError, match="half way"):
+        migrate(url_of(path), tmp_path / "backups", NOW)
+    assert (revision(path), "later" in tables(path)) == ("0001", False)
+    assert (tmp_path / "backups" / BACKUP).exists()

@@ -1,0 +1,189 @@
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
+from allora_mqtt.settings import (
+    AlloraSettings,
+    BotSettings,
+    DefaultSettings,
+    EmbeddedSettings,
+    HyperliquidSettings,
+    MqttSettings,
+    Network,
+    Settings,
+    SimulatorSettings,
+    TradeSettings,
+    parse_bind,
+)
+
+KEY = "1f" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("127.0.0.1:1883", ("127.0.0.1", 1883)), ("localhost:0", ("localhost", 0)), ("[::1]:65535", ("[::1]", 65535))],
+)
+def test_a_bind_is_a_host_and_a_port(text: str, address: tuple[str, int]) -> None:
+    assert parse_bind(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "1883", ":1883", "localhost", "localhost:", "localhost:x", "localhost:-1",
+                                  "localhost:65536", "localhost:1.5", "localhost: 1883"])  # fmt: skip
+def test_what_is_no_host_and_port_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        parse_bind(text)
+    with pytest.raises(ValidationError, match="HOST:PORT"):
+        SimulatorSettings(bind=text)
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:1883", "localhost:0"])
+def test_the_embedded_broker_listens_on_loopback(bind: str) -> None:
+    assert EmbeddedSettings(broker_bind=bind).address == parse_bind(bind)
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:1883", "192.168.1.2:1883", "[::]:1883", "[::1]:1883", "example.com:1883",
+                                  "127.0.0.1.example.com:1883", "1883"])  # fmt: skip
+def test_the_embedded_broker_listens_nowhere_else(bind: str) -> None:
+    with pytest.raises(ValidationError):
+        EmbeddedSettings(broker_bind=bind)
+
+
+@pytest.mark.parametrize(
+    ("given", "port"), [({}, 1883), ({"tls": True}, 8883), ({"port": 1}, 1), ({"port": 1, "tls": True}, 1)]
+)
+def test_the_port_follows_tls_where_none_is_set(given: dict[str, Any], port: int) -> None:
+    assert MqttSettings(**given).effective_port == port
+
+
+def test_the_client_id_is_one_per_base_topic() -> None:
+    assert MqttSettings().effective_client_id == "allora-mqtt-bot"
+    assert MqttSettings(base_topic="bots/alice").effective_client_id == "allora-mqtt-bots-alice"
+    assert MqttSettings(base_topic="bots/alice", client_id="mine").effective_client_id == "mine"
+
+
+@pytest.mark.parametrize("base", ["", "bot/", "a b", "bot/#", "a.b"])
+def test_a_base_topic_that_cannot_be_routed_is_refused(base: str) -> None:
+    with pytest.raises(ValidationError, match="base topic"):
+        MqttSettings(base_topic=base)
+
+
+def test_the_database_lies_in_the_data_folder_unless_said_otherwise(tmp_path: Path) -> None:
+    assert BotSettings(data_dir=tmp_path).effective_database_url == f"sqlite:///{tmp_path}/bot.sqlite3"
+    assert BotSettings(database_url="sqlite:////x.db").effective_database_url == "sqlite:////x.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        (" , ", {}),
+        ("BTC:14", {"BTC": 14}),
+        ("BTC:1,ETH:2", {"BTC": 1, "ETH": 2}),
+        (" BTC:14 ,\tkPEPE:3, ", {"BTC": 14, "kPEPE": 3}),
+    ],
+)
+def test_the_first_active_set_is_read_from_pairs(text: str, expected: dict[str, int]) -> None:
+    assert DefaultSettings.model_validate({"active_cryptos": text}).active_cryptos == expected
+
+
+def test_the_first_active_set_may_be_a_table() -> None:
+    table = {"active_cryptos": {"BTC": 14, "ETH": 13}}
+    assert DefaultSettings.model_validate(table).active_cryptos == {"BTC": 14, "ETH": 13}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["BTC", "BTC:", ":14", "BTC:x", "BTC:1;ETH:2", "BTC:1:2", "BTC : 1", "B-C:1", "BTC:-1", "BTC:0", "BTC:1,BTC:2",
+     {"BTC": 0}, {"BTC": True}, {"B C": 1}, ["BTC:14"], 14],
+)  # fmt: skip
+def test_a_first_active_set_that_cannot_be_meant_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError):
+        DefaultSettings.model_validate({"active_cryptos": value})
+
+
+@pytest.mark.parametrize("key", [KEY, "0x" + KEY, KEY.upper()])
+def test_a_private_key_has_64_hexadecimal_digits(key: str) -> None:
+    settings = HyperliquidSettings.model_validate({"secret_key": key})
+    assert settings.secret_key is not None
+    assert settings.secret_key.get_secret_value() == key
+
+
+@pytest.mark.parametrize("key", ["", KEY[:-1], KEY + "0", "0X" + KEY, "g" * 64, KEY + "\n"])
+def test_what_is_no_private_key_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        HyperliquidSettings.model_validate({"secret_key": key})
+    assert not key or key not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["account_address", "vault"])
+@pytest.mark.parametrize("address", ["0x12", "ab" * 20, "0x" + "g" * 40, "0x" + "ab" * 20 + "\n"])
+def test_an_address_has_40_hexadecimal_digits(field: str, address: str) -> None:
+    HyperliquidSettings.model_validate({field: "0x" + "aB" * 20})
+    with pytest.raises(ValidationError):
+        HyperliquidSettings.model_validate({field: address})
+
+
+def test_trade_settings_hold_the_runtime_settings_and_the_hard_limits() -> None:
+    trade = TradeSettings(max_leverage=3, hard_max_leverage=4, hard_max_exposure_usd=Decimal(1000))
+    assert trade.runtime == RuntimeSettings(max_leverage=3)
+    assert type(trade.runtime) is RuntimeSettings
+    assert trade.hard_limits == HardLimits(max_leverage=4, max_exposure_usd=Decimal(1000))
+
+
+@pytest.mark.parametrize("key", HardLimits.model_fields)
+def test_a_setting_above_its_hard_limit_is_refused_at_the_start(key: str) -> None:
+    name = f"hard_max_{key.removeprefix('max_')}"
+    present = getattr(RuntimeSettings(), key)
+    Settings.model_validate({"trade": {name: present}})
+    with pytest.raises(ValidationError, match="above the hard limit"):
+        Settings.model_validate({"trade": {name: present / 4 if isinstance(present, Decimal) else present - 1}})
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, "HL_SECRET_KEY and ALLORA_API_KEY"),
+        ({"hl": {"secret_key": KEY}}, "needs ALLORA_API_KEY"),
+        ({"allora": {"api_key": "k"}}, "needs HL_SECRET_KEY"),
+    ],
+)
+def test_testnet_needs_its_keys(given: dict[str, Any], missing: str) -> None:
+    with pytest.raises(ValidationError, match=missing):
+        Settings.model_validate({"bot": {"network": "testnet"}, **given})
+
+
+def test_testnet_starts_with_its_keys_and_the_simulator_without() -> None:
+    given = {"bot": {"network": "testnet"}, "hl": {"secret_key": KEY}, "allora": {"api_key": "k"}}
+    assert Settings.model_validate(given).bot.network is Network.TESTNET
+    assert Settings.model_validate({}).bot.network is Network.SIM
+
+
+def test_settings_are_taken_from_what_is_handed_over_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("MQTT_HOST=file")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MQTT_HOST", "environment")
+    monkeypatch.setenv("ALLORA_API_KEY", "environment")
+    settings = Settings()
+    assert settings.mqtt.host is None
+    assert settings.allora.api_key is None
+
+
+@pytest.mark.parametrize("group", [MqttSettings, EmbeddedSettings, BotSettings, DefaultSettings, HyperliquidSettings,
+                                   AlloraSettings, TradeSettings, SimulatorSettings])  # fmt: skip
+def test_settings_are_frozen_and_refuse_what_they_do_not_know(group: type[Any]) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        group(nonsense=1)
+    settings = group()
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, next(iter(group.model_fields)), None)
+
+
+@pytest.mark.parametrize("name", ["popular", "top_market_cap", "defi", "layer1", "starter"])
+def test_the_named_sets_are_there(name: str) -> None:
+    sets = BotSettings().crypto_sets
+    assert len(sets[name]) >= 3
+    assert sets["popular"] == ["BTC", "ETH", "SOL", "AVAX"]
