@@ -90,14 +90,15 @@ class Inbox:
             if entry.packet_id is not None:
                 self._unconfirmed[entry.packet_id, entry.topic, entry.payload_hash] = 0
         for left in await self._journal.unfinished():
-            address = self._topics.address(left.incoming.topic)
-            if address is None:
-                continue
-            parsed = read(address, left.incoming.payload)
-            parsed = replace(
-                parsed, envelope=parsed.envelope.model_copy(update={"expires_at": left.incoming.envelope.expires_at})
+            accepted = Accepted(
+                left.seq,
+                left.incoming,
+                self._read_again(left.incoming),
+                duplicate_of=left.first_seq,
+                first=left.first,
+                waited=True,
+                was_running=left.was_running,
             )
-            accepted = Accepted(left.seq, left.incoming, parsed, waited=True, was_running=left.was_running)
             self._count(accepted.incoming.topic)
             self._route(accepted)
 
@@ -167,6 +168,18 @@ class Inbox:
         if incoming.packet_id is not None:
             self._unconfirmed.pop((incoming.packet_id, incoming.topic, incoming.payload_hash), None)
 
+    def _read_again(self, incoming: Incoming) -> Parsed:
+        """Read a command from the journal, which knows better what was refused and what MQTT 5's properties said."""
+        address = self._topics.address(incoming.topic)
+        if incoming.refusal is not None:
+            return Parsed.refused(incoming.name, incoming.envelope, incoming.refusal)
+        if address is None:
+            message = f"It was sent to {incoming.topic}, where the bot does not listen any more; send it again."
+            return Parsed.refused(incoming.name, incoming.envelope, Rejected(ErrorCode.INTERRUPTED, message))
+        parsed = read(address, incoming.payload)
+        known = incoming.envelope.model_dump(include={"id", "source", "issued_at", "expires_at"})
+        return replace(parsed, envelope=parsed.envelope.model_copy(update=known))
+
     def _take(self, packet: Packet, address: Address, payload_hash: str) -> None:
         now = self._clock()
         parsed = read(address, packet.payload)
@@ -184,6 +197,7 @@ class Inbox:
             retained=packet.retained,
             received_at=now,
             envelope=parsed.envelope,
+            refusal=parsed.error,
             fills_mailbox=address.is_desired_state or (packet.retained and self._clear_mailbox),
         )
         recorded = asyncio.ensure_future(self._journal.record(incoming))

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from allora_mqtt.protocol.commands import Envelope, Mode
+from allora_mqtt.protocol.errors import ErrorCode, Rejected
 from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.store import upsert
@@ -31,6 +32,7 @@ class Incoming:
         channel: the way it came in (`mqtt`).
         packet_id: MQTT's packet identifier, for QoS 1.
         retained: whether it came out of the broker's mailbox rather than live.
+        refusal: why it is no command, where that was seen when it came.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Incoming:
     received_at: datetime
     envelope: Envelope
     fills_mailbox: bool
+    refusal: Rejected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +267,8 @@ def _record(connection: Connection, incoming: Incoming) -> Recorded:
             expires_at=envelope.expires_at,
             received_at=incoming.received_at,
             status=PENDING,
+            error_code=None if incoming.refusal is None else incoming.refusal.code.value,
+            error_message=None if incoming.refusal is None else incoming.refusal.message,
             answered=False,
         )
         .returning(bot_commands.c.seq)
@@ -280,6 +285,7 @@ def _finish(connection: Connection, seq: int, response: Response, changes: Chang
         .values(
             status=response.status.value,
             error_code=response.error.code.value if response.error else None,
+            error_message=response.error.message if response.error else None,
             response=response.model_dump(mode="json"),
             executed_at=response.executed_at,
         )
@@ -311,6 +317,7 @@ def _incoming(row: Row[Any]) -> Incoming:
         received_at=row.received_at,
         envelope=Envelope(id=row.command_id, source=row.source, issued_at=row.issued_at, expires_at=row.expires_at),
         fills_mailbox=False,
+        refusal=None if row.error_code is None else Rejected(ErrorCode(row.error_code), row.error_message),
     )
 
 

@@ -149,6 +149,51 @@ async def test_what_was_journaled_and_not_run_is_resumed_after_a_crash(tmp_path:
         assert second.mode() is Mode.ACTIVE
 
 
+async def test_a_duplicate_that_had_not_ended_at_the_crash_is_still_a_duplicate(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.deliver("bot/request/ping", {"id": "a"})
+        await first.outcomes(1)
+        first.handlers.hold = asyncio.Event()
+        first.deliver("bot/request/refresh_catalog", {"id": "blocks"})
+        first.deliver("bot/request/ping", {"id": "a"})
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.online()
+        assert await second.outcomes(2) == ["FAILED", "DUPLICATE"]
+        assert second.handlers.ran == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "retained", "code"), [(b" " * 70_000, False, "TOO_LARGE"), (b"PRESS", True, "RETAINED_ACTION")]
+)
+async def test_what_was_refused_when_it_came_is_refused_after_a_crash(
+    tmp_path: Path, clock: Clock, payload: bytes, code: str, *, retained: bool
+) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.handlers.hold = asyncio.Event()
+        first.deliver("bot/request/refresh_catalog", {"id": "blocks"})
+        first.deliver("bot/request/flatten", payload, retained=retained)
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.online()
+        assert await second.outcomes(2) == ["FAILED", code]
+        assert second.handlers.ran == []
+
+
+async def test_what_mqtt_5_properties_said_is_known_after_a_crash(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.handlers.hold = asyncio.Event()
+        first.deliver(MODE, "ACTIVE", correlation=b"c-1", properties=(("source", "panel"),))
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.online()
+        await second.outcomes(1)
+        assert (second.responses()[0]["id"], second.responses()[0]["source"]) == ("c-1", "panel")
+
+
 async def test_an_action_that_was_running_at_the_crash_is_not_run_twice(tmp_path: Path, clock: Clock) -> None:
     async with life(tmp_path, clock) as first:
         first.online()

@@ -1,0 +1,177 @@
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+
+from allora_mqtt.protocol.messages import Side
+from allora_mqtt.trading.portfolio import VISIBLE_AFTER, Holding, Portfolio, Results, exit_reason
+from tests.unit.trading.things import (
+    NOW,
+    account,
+    holding,
+    plan,
+    position,
+    prediction,
+    quote,
+    resting,
+    settings,
+)
+
+START = Results(NOW.date(), Decimal(1000), Decimal(1000))
+
+
+def held(*holdings: Holding) -> Portfolio:
+    portfolio = Portfolio()
+    portfolio.holdings = {one.symbol: one for one in holdings}
+    return portfolio
+
+
+def test_results_of_a_day_are_counted_from_its_start() -> None:
+    later = START.at(Decimal(1100), NOW + timedelta(hours=1))
+    assert (later.day_start_usd, later.peak_usd) == (Decimal(1000), Decimal(1100))
+    assert later.daily_pct(Decimal(1050)) == 5
+    assert later.daily_pct(Decimal(950)) == -5
+
+
+def test_a_new_day_starts_at_the_equity_it_finds_and_keeps_the_peak() -> None:
+    later = replace(START, peak_usd=Decimal(1200)).at(Decimal(900), NOW + timedelta(days=1))
+    assert (later.day, later.day_start_usd, later.peak_usd) == (date(2026, 5, 2), Decimal(900), Decimal(1200))
+    assert later.drawdown_pct(Decimal(900)) == 25
+
+
+def test_a_day_is_one_of_utc() -> None:
+    midnight = datetime(2026, 5, 2, 1, tzinfo=timezone(timedelta(hours=2)))
+    assert START.at(Decimal(900), midnight).day == date(2026, 5, 1)
+    assert START.at(Decimal(900), midnight.astimezone(UTC) + timedelta(hours=1)).day == date(2026, 5, 2)
+
+
+def test_an_account_without_money_has_lost_nothing() -> None:
+    empty = Results(NOW.date(), Decimal(0), Decimal(0))
+    assert empty.daily_pct(Decimal(0)) == empty.drawdown_pct(Decimal(0)) == 0
+    assert empty.tripped(Decimal(0), settings()) is None
+
+
+@pytest.mark.parametrize(("equity", "tripped"), [("950.01", None), ("950", "daily_loss"), ("900", "daily_loss")])
+def test_a_daily_loss_trips_at_its_limit(equity: str, tripped: str | None) -> None:
+    found = START.tripped(Decimal(equity), settings(max_daily_loss_pct=5, max_drawdown_pct=50))
+    assert (found and found[0]) == tripped
+
+
+def test_a_daily_loss_says_how_much_was_lost() -> None:
+    found = START.tripped(Decimal(940), settings(max_daily_loss_pct=5))
+    assert found == ("daily_loss", "lost 6.00 % today, the limit is 5 %")
+
+
+@pytest.mark.parametrize(("equity", "tripped"), [("900.01", None), ("900", "drawdown")])
+def test_a_drawdown_trips_at_its_limit_below_the_peak(equity: str, tripped: str | None) -> None:
+    results = Results(NOW.date(), Decimal(900), Decimal(1000))
+    found = results.tripped(Decimal(equity), settings(max_daily_loss_pct=50, max_drawdown_pct=10))
+    assert (found and found[0]) == tripped
+    assert found is None or found[1] == "10.00 % below the highest equity, the limit is 10 %"
+
+
+def test_results_come_back_from_the_store_as_they_were() -> None:
+    results = Results(NOW.date(), Decimal("1000.123456"), Decimal("1e3"))
+    assert Results.from_state(results.to_state()) == results
+
+
+def test_a_holding_comes_back_from_its_row_and_is_to_be_seen_anew() -> None:
+    one = replace(holding(), seen=True)
+    assert Holding.from_row(one.row()) == holding()
+
+
+def test_what_is_open_and_what_is_on_its_way_count_once_each() -> None:
+    portfolio = held(holding("ETH", size=Decimal("0.05"), entry_price=Decimal(2000)))
+    portfolio.pending = {"BTC": plan("BTC", "100"), "ETH": plan("ETH", "70")}
+    portfolio.take(account(position("0.05", "ETH", "2100"), position("-2", "SOL", "100"), free="500"), NOW)
+    book = portfolio.book()
+    assert book.notional_usd == {"ETH": Decimal(105), "BTC": 100, "SOL": 200}
+    assert portfolio.exposure_usd() == 405
+    assert book.free_margin_usd == 500 - 50 - 35
+
+
+def test_a_position_counts_before_the_account_shows_it() -> None:
+    portfolio = held(holding("ETH", size=Decimal("0.05"), entry_price=Decimal(2000)))
+    portfolio.take(account(), NOW)
+    assert portfolio.exposure_usd() == 100
+
+
+def test_without_an_account_no_margin_is_free() -> None:
+    assert Portfolio().book().free_margin_usd == 0
+
+
+def test_a_position_is_seen_once_the_account_shows_it_and_takes_its_size() -> None:
+    portfolio = held(holding(), holding("BTC", Side.SHORT))
+    portfolio.take(account(position("0.03"), position("0.5", "BTC")), NOW)
+    assert (portfolio.holdings["ETH"].size, portfolio.holdings["ETH"].seen) == (Decimal("0.03"), True)
+    assert not portfolio.holdings["BTC"].seen, "the account has one the other way"
+
+
+def test_a_position_that_was_seen_and_is_not_there_is_gone() -> None:
+    portfolio = held(holding())
+    portfolio.take(account(position("0.05")), NOW)
+    assert portfolio.gone(NOW) == []
+    portfolio.take(account(), NOW)
+    assert [one.symbol for one in portfolio.gone(NOW)] == ["ETH"]
+
+
+def test_a_position_that_turned_round_is_gone() -> None:
+    portfolio = held(replace(holding(), seen=True))
+    portfolio.take(account(position("-0.05")), NOW)
+    assert [one.symbol for one in portfolio.gone(NOW)] == ["ETH"]
+
+
+def test_a_young_position_may_not_be_shown_yet() -> None:
+    portfolio = held(holding())
+    portfolio.take(account(), NOW)
+    assert portfolio.gone(NOW + VISIBLE_AFTER) == []
+    assert [one.symbol for one in portfolio.gone(NOW + VISIBLE_AFTER + timedelta(microseconds=1))] == ["ETH"]
+
+
+def test_without_an_account_nothing_is_gone_or_foreign() -> None:
+    portfolio = held(replace(holding(), seen=True))
+    assert (portfolio.gone(NOW + timedelta(days=1)), portfolio.foreign()) == ([], [])
+
+
+def test_what_the_bot_neither_holds_nor_expects_is_foreign() -> None:
+    portfolio = held(holding())
+    portfolio.pending = {"BTC": plan("BTC")}
+    portfolio.take(account(position("1"), position("1", "BTC"), position("1", "SOL")), NOW)
+    assert portfolio.foreign() == ["SOL"]
+
+
+def test_stop_and_target_of_a_symbol_are_told_apart() -> None:
+    portfolio = Portfolio()
+    portfolio.resting = [resting("BTC", "sl", 1), resting("ETH", "tp", 2), resting("ETH", None, 3)]
+    found = portfolio.exit_order("ETH", "tp")
+    assert found is not None
+    assert found.oid == 2
+    assert portfolio.exit_order("ETH", "sl") is None
+
+
+def test_the_horizon_ends_a_position_even_without_price_or_prediction() -> None:
+    one = holding()
+    assert exit_reason(one, None, None, settings(), one.expires_at) == "horizon"
+    assert exit_reason(one, None, None, settings(), one.expires_at - timedelta(microseconds=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("side", "predicted", "reason"),
+    [
+        (Side.LONG, "1980", None),
+        (Side.LONG, "1979.99", "prediction_turned"),
+        (Side.LONG, "2500", None),
+        (Side.SHORT, "2020", None),
+        (Side.SHORT, "2020.01", "prediction_turned"),
+        (Side.SHORT, "1500", None),
+    ],
+)
+def test_a_prediction_ends_a_position_only_beyond_the_buffer(side: Side, predicted: str, reason: str | None) -> None:
+    found = exit_reason(holding(side=side), prediction(predicted), quote("2000"), settings(exit_buffer_pct=1), NOW)
+    assert found == reason
+
+
+def test_a_prediction_without_a_price_ends_nothing() -> None:
+    assert exit_reason(holding(), prediction("1"), None, settings(), NOW) is None
+    assert exit_reason(holding(), None, quote(), settings(), NOW) is None
