@@ -5,7 +5,9 @@ only by the number of topics, and nobody gets to see old values one after anothe
 """
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from pydantic import BaseModel
@@ -29,6 +31,8 @@ class Outbox:
         self._dirty: dict[str, None] = {}
         self._on_the_way: set[str] = set()
         self._events: deque[tuple[str, bytes]] = deque(maxlen=_MAX_WAITING_EVENTS)
+        self.on_acknowledged: Callable[[float], object] = _ignore
+        """Told how many milliseconds the broker took to acknowledge a state message."""
 
     def attach(self, wire: Wire) -> None:
         """Take the wire to send on."""
@@ -82,11 +86,14 @@ class Outbox:
         payload = self._state[topic]
         if not payload:
             del self._state[topic]
-        self._wire.publish(topic, payload, retain=True).add_done_callback(lambda sent: self._arrived(topic, sent))
+        started = time.perf_counter()
+        sent = self._wire.publish(topic, payload, retain=True)
+        sent.add_done_callback(lambda done: self._arrived(topic, started, done))
 
-    def _arrived(self, topic: str, sent: asyncio.Future[None]) -> None:
+    def _arrived(self, topic: str, started: float, sent: asyncio.Future[None]) -> None:
         if sent.cancelled():
             return
+        self.on_acknowledged((time.perf_counter() - started) * 1000)
         self._on_the_way.discard(topic)
         self._send_state(topic)
 
@@ -94,3 +101,7 @@ class Outbox:
         while self._events and self._wire is not None and self._wire.is_up:
             topic, payload = self._events.popleft()
             self._wire.publish(topic, payload)
+
+
+def _ignore(_latency_ms: float) -> None:
+    pass

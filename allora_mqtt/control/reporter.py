@@ -41,7 +41,7 @@ from allora_mqtt.protocol.runtime import HardLimits, describe
 from allora_mqtt.protocol.topics import Event, Topics
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.ledger import Ledger
-from allora_mqtt.trading.dependency import Dependency
+from allora_mqtt.trading.dependency import Dependency, quantile
 from allora_mqtt.trading.engine import Engine
 
 _PUBLISH_INTERVAL_S: Final = 1.0
@@ -110,6 +110,7 @@ class Reporter:
         self.foreign_instance: str | None = None
         """Another bot that was seen on this base topic."""
         self.on_tripped: Callable[[str, str], None] = _no_trip
+        outbox.on_acknowledged = lambda latency_ms: self.mqtt.succeeded(clock().timestamp(), latency_ms)
 
     def attach(self, engine: Engine) -> None:
         """Take the engine that is reported on."""
@@ -368,19 +369,25 @@ class Reporter:
         now = self._clock().timestamp()
         unknown = Dependency("unknown").health(now)
         feed = None if self._engine is None else self._engine.feed
-        error = self._database.last_error
         return Health(
             mqtt=self.mqtt.health(now),
             hyperliquid=unknown if feed is None else feed.hyperliquid_health.health(now),
             allora=unknown if feed is None else feed.allora_health.health(now),
-            store=DependencyHealth(
-                state=HealthState.OK if error is None else HealthState.DEGRADED,
-                breaker="closed" if error is None else "open",
-                last_success_at=None,
-                latency_p50_ms=None,
-                latency_p99_ms=None,
-                last_error=error,
-            ),
+            store=self._store_health(),
+        )
+
+    def _store_health(self) -> DependencyHealth:
+        database = self._database
+        commits = list(database.commit_ms)
+        return DependencyHealth(
+            state=HealthState.OK if database.last_error is None else HealthState.DEGRADED,
+            breaker="closed" if database.last_error is None else "open",
+            last_success_at=None
+            if database.last_commit_at is None
+            else datetime.fromtimestamp(database.last_commit_at, UTC),
+            latency_p50_ms=quantile(commits, 0.5),
+            latency_p99_ms=quantile(commits, 0.99),
+            last_error=database.last_error,
         )
 
 

@@ -76,7 +76,7 @@ class Switchboard:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(_MAILBOX_TIMEOUT_S, self._inbox.on_mailbox_read)
-        self._reporter.mqtt.succeeded(self._clock().timestamp(), 0)
+        self._reporter.mqtt.reset()
         self._reporter.publish_everything()
         self._answering = asyncio.create_task(self._dispatcher.republish_answers())
         self._on_online()

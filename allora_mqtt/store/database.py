@@ -9,6 +9,8 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from sqlalchemy.pool import NullPool
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 _MAX_BATCH: Final = 256
+_SAMPLES: Final = 200
 
 T = TypeVar("T")
 
@@ -81,6 +84,10 @@ class Database:
         """Held while a job is handed over, so that none comes after the end of the queue."""
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="store-read")
         self._connection: Connection | None = None
+        self.commit_ms: deque[float] = deque(maxlen=_SAMPLES)
+        """How long the newest commits took."""
+        self.last_commit_at: float | None = None
+        """When the newest commit ended, unix seconds."""
         self.last_error: str | None = None
         """Why the newest write failed; None while writes succeed."""
         self._writer = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
@@ -144,8 +151,11 @@ class Database:
     def _commit(self, jobs: list[_Job]) -> list[Any]:
         if self._connection is None:
             self._connection = self._engine.connect()
+        started = time.perf_counter()
         with self._connection.begin():
             results = [job.work(self._connection) for job in jobs]
+        self.commit_ms.append((time.perf_counter() - started) * 1000)
+        self.last_commit_at = time.time()
         self.last_error = None
         return results
 

@@ -1,6 +1,7 @@
 """How well something the bot depends on is doing: breaker, latency, last error. No clock of its own."""
 
 from collections import deque
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -71,16 +72,17 @@ class Dependency:
         breaker: Literal["closed", "open", "half_open"] = "closed"
         if self._opened_at is not None:
             breaker = "half_open" if self.allows(now) else "open"
-        ordered = sorted(self._latencies_ms)
         return DependencyHealth(
             state=HealthState.OK if self._last_error is None and breaker == "closed" else HealthState.DEGRADED,
             breaker=breaker,
             last_success_at=None if self._last_success is None else datetime.fromtimestamp(self._last_success, UTC),
-            latency_p50_ms=_quantile(ordered, 0.5),
-            latency_p99_ms=_quantile(ordered, 0.99),
+            latency_p50_ms=quantile(self._latencies_ms, 0.5),
+            latency_p99_ms=quantile(self._latencies_ms, 0.99),
             last_error=self._last_error,
         )
 
 
-def _quantile(ordered: list[float], fraction: float) -> float | None:
+def quantile(samples: Iterable[float], fraction: float) -> float | None:
+    """Return the sample that so large a part of the samples does not exceed, or None when there are none."""
+    ordered = sorted(samples)
     return round(ordered[min(int(len(ordered) * fraction), len(ordered) - 1)], 2) if ordered else None

@@ -22,21 +22,20 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Direction, Side, SignalView
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.trading.closing import Closer
 from allora_mqtt.trading.execution import Executor
 from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
 from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.risk import EntryPlan, Refused, plan_entry
-from allora_mqtt.trading.strategy import Opinion, gap_pct, judge
+from allora_mqtt.trading.strategy import Opinion, gap_pct, judge, round_gap
 
 log = logging.getLogger(__name__)
 
 _GATE_TIMEOUT_S: Final = 2.0
-_CLOSE_ATTEMPTS: Final = 3
 _MAX_ACCOUNT_AGE_S: Final = 30.0
 _MAX_QUOTE_AGE_S: Final = 30.0
-_FLAT_ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._entered: set[tuple[int, float]] = set()
-        self._closing: dict[str, asyncio.Lock] = {}
+        self._closer = Closer(feed, executor, portfolio, reconciler, clock)
         self.signals: dict[str, SignalView] = {}
         """The newest signal of each active symbol."""
         feed.on_quotes = self._on_news
@@ -112,10 +111,16 @@ class Engine:
         day_ago = datetime.fromtimestamp(self._clock().timestamp() - 86_400, UTC)
         self._entered = {(topic_id, at.timestamp()) for topic_id, at in await self._ledger.entered_predictions(day_ago)}
         self._follow_topics()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.feed.run())
-            tasks.create_task(self.reconciler.run(self._unprotected))
-            tasks.create_task(self._cycle())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.feed.run())
+                tasks.create_task(self.reconciler.run(self._closer.protect))
+                tasks.create_task(self._cycle())
+        finally:
+            # Nothing of the engine outlives it: what these would still store belongs to the next start.
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # what commands ask for
 
@@ -162,16 +167,7 @@ class Engine:
         Raises:
             BotError: `NO_POSITION`; `NOT_ALLOWED` for a position that is not ours; or the exchange's refusal.
         """
-        lock = self._closing.setdefault(symbol, asyncio.Lock())
-        async with lock:
-            await self.reconciler.refresh()
-            holding = self.portfolio.holdings.get(symbol)
-            if holding is None:
-                if symbol in self.portfolio.foreign():
-                    message = f"The position in {symbol} was not opened by this bot, which leaves it alone."
-                    raise BotError(ErrorCode.NOT_ALLOWED, message)
-                raise BotError(ErrorCode.NO_POSITION, f"There is no position in {symbol}.")
-            return await self._close(holding, reason)
+        return await self._closer.close(symbol, reason)
 
     async def cancel_entries(self) -> int:
         """Cancel entry orders that rest on the exchange; stops and targets stay. Returns how many there were.
@@ -179,10 +175,7 @@ class Engine:
         Raises:
             BotError: the exchange did not answer, or refused.
         """
-        await self.reconciler.refresh(deep=True)
-        entries = [(order.symbol, order.oid) for order in self.reconciler.ours_resting() if not order.reduce_only]
-        await self._executor.cancel(entries)
-        return len(entries)
+        return await self._closer.cancel_entries()
 
     async def flatten(self, reason: str) -> tuple[list[str], list[str]]:
         """Cancel entries and close every position of ours, confirmed by the exchange. Entries must be blocked.
@@ -193,31 +186,7 @@ class Engine:
         Raises:
             BotError: not everything could be closed; the message says what is left.
         """
-        closed: set[str] = set()
-        problems: dict[str, str] = {}
-        for attempt in range(_FLAT_ROUNDS):
-            if attempt:
-                await asyncio.sleep(0.2 * 2**attempt)
-            try:
-                await self.cancel_entries()
-            except BotError as error:
-                problems = {"orders": error.message}
-                continue
-            open_now = list(self.portfolio.holdings)
-            # An entry that was on its way when entries were blocked may still become a position.
-            if not open_now and not self.portfolio.pending:
-                return sorted(closed), self.portfolio.foreign()
-            problems = {}
-            for symbol in open_now:
-                try:
-                    await self.close(symbol, reason)
-                    closed.add(symbol)
-                except BotError as error:
-                    if error.code is not ErrorCode.NO_POSITION:
-                        problems[symbol] = error.message
-        left = "; ".join(f"{symbol}: {why}" for symbol, why in problems.items()) or ", ".join(self.portfolio.pending)
-        message = f"Not everything is closed ({left}). The stops stay on the exchange; send it again."
-        raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message)
+        return await self._closer.flatten(reason)
 
     def stand_down(self) -> None:
         """Cancel resting entries, now that the bot is stopped."""
@@ -270,7 +239,7 @@ class Engine:
             signal_id=self._new_id(),
             symbol=symbol,
             direction=opinion.direction,
-            gap_pct=round(opinion.gap_pct, 4),
+            gap_pct=round_gap(opinion.gap_pct),
             prediction=prediction.price,
             mark_price=quote.mark,
             topic_id=topic_id,
@@ -294,14 +263,14 @@ class Engine:
         """Return the entry to make; or why there is none, though the strategy wants one; or None when it does not."""
         if opinion.direction is Direction.HOLD:
             return None
-        obstacle, catalog = self._obstacle(quote, prediction, now), self.feed.catalog
-        if obstacle is not None or catalog is None:
-            return Refused(obstacle or "the catalog is not known")
+        obstacle = self._obstacle(quote, prediction, now)
+        if obstacle is not None:
+            return Refused(obstacle)
         return plan_entry(
             opinion.direction,
             opinion.gap_pct,
             quote,
-            catalog.asset(quote.symbol),
+            self.feed.asset(quote.symbol),
             self._orders.settings,
             self.portfolio.book(),
             now.timestamp(),
@@ -345,7 +314,7 @@ class Engine:
         )
         self._observer.on_signal(signal)
         try:
-            asset = (await self.catalog(0.1)).asset(plan.symbol)
+            asset = self.feed.asset(plan.symbol)
             # Without the store nothing trades: what is about to happen is written down first.
             await asyncio.gather(self._ledger.add_signal(signal.model_dump()), self.reconciler.expect(expected))
             filled = await self._executor.enter(plan, asset, order_id, signal.signal_id, signal.reasons[0])
@@ -376,62 +345,13 @@ class Engine:
             return
         now = self._clock()
         for holding in list(self.portfolio.holdings.values()):
-            lock = self._closing.get(holding.symbol)
-            if not holding.seen or (lock is not None and lock.locked()):
+            if not holding.seen or self._closer.is_busy(holding.symbol):
                 continue
             quote = self.feed.quotes.get(holding.symbol)
             prediction = self.usable_prediction(holding.symbol)
             reason = exit_reason(holding, prediction, quote, self._orders.settings, now)
             if reason is not None:
-                self._spawn(self._exit(holding.symbol, reason))
-
-    async def _exit(self, symbol: str, reason: str) -> None:
-        try:
-            await self.close(symbol, reason)
-        except BotError as error:
-            log.warning("Exit from %s (%s) failed: %s", symbol, reason, error.message)
-            # The stop rests on the exchange; a pause keeps a refusal from being repeated at every price.
-            await asyncio.sleep(1)
-
-    async def _unprotected(self, holding: Holding) -> None:
-        """Give a position without a stop one, or close it."""
-        catalog = await self.catalog(0.1)
-        asset = catalog.asset(holding.symbol)
-        is_long = holding.side is Side.LONG
-        try:
-            await self._executor.protect(asset, holding.size, holding.stop_price, holding.target_price, is_long=is_long)
-        except BotError as error:
-            log.warning("No stop for %s: %s; closing the position", holding.symbol, error.message)
-            await self.close(holding.symbol, "no_stop")
-
-    async def _close(self, holding: Holding, reason: str) -> Decimal:
-        catalog = await self.catalog(0.1)
-        asset, closed = catalog.asset(holding.symbol), Decimal(0)
-        self.reconciler.closing(holding.symbol, reason)
-        last: BotError | None = None
-        for attempt in range(_CLOSE_ATTEMPTS):
-            present = self.portfolio.holdings.get(holding.symbol)
-            if present is None:
-                return closed
-            try:
-                await self.feed.refresh_quotes()
-                mark = self.feed.quotes[holding.symbol].mark
-                filled = await self._executor.close(
-                    asset, present.size, mark, reason, is_long=present.side is Side.LONG, attempt=attempt
-                )
-                closed += filled.size
-            except OutcomeUnknown as error:
-                last = error
-                await asyncio.sleep(1.5)
-            except BotError as error:
-                last = error
-            # What is left is asked of the exchange before anything is sent again: a close that ran is not repeated.
-            await self.reconciler.refresh(deep=True)
-        if holding.symbol not in self.portfolio.holdings:
-            return closed
-        raise last or BotError(
-            ErrorCode.EXCHANGE_REJECTED, f"Only {closed} {holding.symbol} could be closed; try again."
-        )
+                self._spawn(self._closer.leave(holding.symbol, reason))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

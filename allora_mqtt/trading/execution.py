@@ -287,8 +287,7 @@ class Executor:
     async def _note(self, rows: list[dict[str, Any]], status: str, error: str) -> None:
         for row in rows:
             values = {"status": status, "error": error, "updated_at": self._clock()}
-            await self._ledger.update_order(row["order_id"], values)
-            self._tell(row | values)
+            await self._store(row, values)
 
     async def _note_result(self, row: dict[str, Any], result: OrderResult) -> None:
         values = {
@@ -299,7 +298,14 @@ class Executor:
             "error": result.error,
             "updated_at": self._clock(),
         }
-        await self._ledger.update_order(row["order_id"], values)
+        await self._store(row, values)
+
+    async def _store(self, row: dict[str, Any], values: dict[str, Any]) -> None:
+        try:
+            await self._ledger.update_order(row["order_id"], values)
+        except BotError as error:
+            # The order has its outcome all the same, and whoever sent it must hear of it.
+            log.warning("What became of the order for %s could not be stored: %s", row["symbol"], error.message)
         self._tell(row | values)
 
     def _tell(self, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from allora_mqtt.market.catalog import Asset, Catalog, Topic, assets_from_meta, 
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.market.predictions import Inference, Prediction, to_prediction
 from allora_mqtt.market.quotes import Quote, quotes_from_contexts
-from allora_mqtt.protocol.errors import BotError
+from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.trading.dependency import Dependency
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,18 @@ class Feed:
                 del self.predictions[symbol]
         self._wanted = dict(active)
         self._wanted_changed.set()
+
+    def asset(self, symbol: str) -> Asset:
+        """Return how a symbol is traded; known as soon as the exchange has answered, whatever Allora does.
+
+        Raises:
+            BotError: `EXCHANGE_UNREACHABLE`, when the exchange has not named it yet.
+        """
+        asset = self._assets.get(symbol)
+        if asset is None:
+            message = f"HyperLiquid has not said yet how {symbol} is traded; try again later."
+            raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message)
+        return asset
 
     def reset_breakers(self, name: str | None) -> list[str]:
         """Close one breaker by hand, or both, and return the names of those that were open."""

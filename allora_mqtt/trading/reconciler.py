@@ -2,33 +2,36 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from pydantic import JsonValue
 
-from allora_mqtt.market.account import Fill, RestingOrder
+from allora_mqtt.market.account import PositionState, RestingOrder
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.protocol.errors import BotError
-from allora_mqtt.protocol.messages import FillView, PositionClosed, Side
+from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.execution import Executor, Filled
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, Results
+from allora_mqtt.trading.risk import EntryPlan
+from allora_mqtt.trading.settlement import Settlement, fill_view
+
+__all__ = ["Reconciler", "Trip", "fill_view"]
 
 log = logging.getLogger(__name__)
 
 _ACCOUNT_INTERVAL_S: Final = 5.0
 _BUSY_INTERVAL_S: Final = 1.0
 _EQUITY_INTERVAL_S: Final = 60.0
-_FILL_OVERLAP: Final = timedelta(minutes=1)
-_FIRST_FILLS: Final = timedelta(days=1)
-_FILL_LOOKS: Final = 4
-_FILL_PAUSE_S: Final = 0.3
+_TRACELESS_AFTER: Final = timedelta(seconds=30)
+"""An entry that the exchange says it took, and of which no position shows for this long, has been closed since."""
+_NEVER: Final = frozenset({"never_sent", "never_ran"})
 _STOPLESS_S: Final = 1.0
 """A stop must have been missing for this long, in two looks, before one is placed: it may just not be shown yet."""
 
@@ -77,12 +80,11 @@ class Reconciler:
         self._soon = asyncio.Event()
         self._expected: dict[str, Holding] = {}
         self._in_flight: set[str] = set()
-        self._reasons: dict[str, str] = {}
         self._stopless_since: dict[str, datetime] = {}
         self._known_orders: set[str] = set()
-        self._fills_since: datetime | None = None
         self._last_deep: datetime | None = None
         self._last_equity: datetime | None = None
+        self._settlement = Settlement(hyperliquid, ledger, clock, observer)
         self.settings = settings
         self.trips: dict[str, Trip] = {}
         """The limits on losses that were reached and not reset, by name."""
@@ -99,10 +101,13 @@ class Reconciler:
             self.trips[name] = Trip(trip["reason"], datetime.fromisoformat(trip["since"]))
         for row in await self._ledger.open_positions():
             holding = Holding.from_row(row)
-            (self._portfolio.holdings if holding.size > 0 else self._expected)[holding.symbol] = holding
+            if holding.size > 0:
+                self._portfolio.holdings[holding.symbol] = holding
+            else:
+                await self._load_expected(holding)
         for symbol, at in (await self._ledger.last_stopped_at()).items():
             self._portfolio.cooling_until[symbol] = at.timestamp() + self.settings.cooldown_s
-        self._fills_since = await self._ledger.newest_fill_at()
+        await self._settlement.load()
 
     async def run(self, protect: Callable[[Holding], Awaitable[None]]) -> None:
         """Look until cancelled.
@@ -120,6 +125,7 @@ class Reconciler:
             is_busy = (
                 self._expected
                 or self._stopless_since
+                or self._settlement.is_waiting
                 or any(not holding.seen for holding in self._portfolio.holdings.values())
             )
             try:
@@ -159,8 +165,10 @@ class Reconciler:
                 )
                 self._last_deep = now
             if deep or moved:
-                await self._take_fills()
-            for holding in self._portfolio.gone(now):
+                await self._settlement.take_fills()
+            gone = self._portfolio.gone(now)
+            self._settlement.present(gone)
+            for holding in gone:
                 await self._settle(holding)
             await self._keep_books(now)
             self._observer.on_account()
@@ -171,7 +179,11 @@ class Reconciler:
 
     def closing(self, symbol: str, reason: str) -> None:
         """Note why the bot is about to close a position."""
-        self._reasons[symbol] = reason
+        self._settlement.closing(symbol, reason)
+
+    def closed(self, symbol: str, size: Decimal) -> None:
+        """Note how many coins the exchange says that the bot's own close has filled."""
+        self._settlement.closed(symbol, size)
 
     async def expect(self, holding: Holding) -> None:
         """Store that an entry is about to be sent, so that a crash leaves no position without an owner.
@@ -200,8 +212,12 @@ class Reconciler:
             return
         opened = replace(holding, size=filled.size, entry_price=filled.average_price)
         self._portfolio.holdings[symbol] = opened
-        await self._ledger.put_position(opened.row())
         del self._expected[symbol]
+        try:
+            await self._ledger.put_position(opened.row())
+        except BotError as error:
+            # It is on the exchange whatever the disk says; stored as expected, it is found again after a restart.
+            log.warning("The position in %s could not be stored: %s", symbol, error.message)
 
     async def dropped(self, symbol: str) -> None:
         """Forget an expected position: its entry did not run."""
@@ -227,58 +243,31 @@ class Reconciler:
     def _depth_is_due(self) -> bool:
         return self._last_deep is None or (self._clock() - self._last_deep).total_seconds() >= self._interval_s
 
-    async def _take_fills(self) -> list[Fill]:
-        now = self._clock()
-        since = self._fills_since - _FILL_OVERLAP if self._fills_since else now - _FIRST_FILLS
-        found = await self._hyperliquid.fills(int(since.timestamp() * 1000))
-        if not found:
-            return []
-        owners = await self._ledger.order_ids([fill.oid for fill in found])
-        rows = [_fill_row(fill, owners) for fill in found]
-        for row in await self._ledger.add_fills(rows):
-            self._observer.on_fill(fill_view(row))
-        self._fills_since = max(row["at"] for row in rows)
-        return found
+    async def _load_expected(self, holding: Holding) -> None:
+        """Take over an entry that an earlier run may have sent: it counts as on its way until that is known."""
+        self._expected[holding.symbol] = holding
+        for row in await self._ledger.orders_by_id([holding.position_id]):
+            notional = row["size"] * row["limit_price"]
+            self._portfolio.pending[holding.symbol] = EntryPlan(
+                symbol=holding.symbol,
+                is_buy=holding.side is Side.LONG,
+                size=row["size"],
+                limit_price=row["limit_price"],
+                stop_price=holding.stop_price,
+                target_price=holding.target_price,
+                leverage=1,
+                notional_usd=notional,
+                margin_usd=notional,
+            )
 
     async def _settle(self, holding: Holding) -> None:
-        """Close the books on a position that the exchange does not have any more."""
-        closing: list[Mapping[str, Any]] = []
-        for look in range(_FILL_LOOKS):
-            if look:
-                await asyncio.sleep(_FILL_PAUSE_S)
-                await self._take_fills()
-            rows = await self._ledger.trades(500, holding.symbol, holding.opened_at)
-            exit_side = "SELL" if holding.side is Side.LONG else "BUY"
-            closing = [row for row in rows if row["side"] == exit_side]
-            if sum((row["size"] for row in closing), Decimal(0)) >= holding.size:
-                break
-        reason = self._reasons.pop(holding.symbol, None) or await self._why(closing)
-        pnl = sum((row["closed_pnl_usd"] for row in closing), Decimal(0))
-        now = self._clock()
-        await self._ledger.close_position(holding.position_id, now, reason, pnl)
+        reason = await self._settlement.settle(holding)
+        if reason is None:
+            return
         del self._portfolio.holdings[holding.symbol]
         if reason == "stop":
-            self._portfolio.cooling_until[holding.symbol] = now.timestamp() + self.settings.cooldown_s
-        log.info("Position in %s closed (%s): %+.2f USD", holding.symbol, reason, pnl)
-        self._observer.on_position_closed(
-            PositionClosed(
-                symbol=holding.symbol,
-                side=holding.side,
-                size=holding.size,
-                closed_pnl_usd=pnl,
-                reason=reason,
-                at=now,
-            )
-        )
+            self._portfolio.cooling_until[holding.symbol] = self._clock().timestamp() + self.settings.cooldown_s
         await self._cancel_orphans(holding.symbol)
-
-    async def _why(self, closing: list[Mapping[str, Any]]) -> str:
-        if not closing:
-            return "unknown"
-        if any("liquidat" in row["direction"].lower() for row in closing):
-            return "liquidation"
-        purpose = await self._ledger.purpose(closing[0]["order_id"]) if closing[0]["order_id"] else None
-        return purpose or "closed_elsewhere"
 
     async def _cancel_orphans(self, symbol: str) -> None:
         left = [(order.symbol, order.oid) for order in self.ours_resting() if order.symbol == symbol]
@@ -298,31 +287,41 @@ class Reconciler:
             if status is None:
                 continue
             await self.refresh(deep=True)
-            account = self._portfolio.account
-            position = None if account is None else account.positions.get(symbol)
-            if position is not None:
+            position = self._ran_as(holding, rows)
+            if status in _NEVER or status.endswith("ejected"):
+                await self.dropped(symbol)
+            elif position is not None:
                 log.info("The entry in %s of which nothing was known has run", symbol)
                 await self.opened(symbol, Filled(holding.position_id, abs(position.size), position.entry_price))
-            elif status != "filled":
-                await self.dropped(symbol)
-            elif self._clock() - holding.opened_at > timedelta(seconds=30):
-                # It was filled and is gone already: open and closed between two looks.
-                await self.opened(symbol, Filled(holding.position_id, rows[0]["size"], rows[0]["limit_price"]))
+            elif self._clock() - holding.opened_at > _TRACELESS_AFTER:
+                # It was filled and is gone already, opened and closed between two looks; or nothing of it was filled.
+                await self.opened(symbol, await self._settlement.filled(holding.position_id, holding))
             if symbol not in self._expected:
                 self._portfolio.pending.pop(symbol, None)
 
+    def _ran_as(self, holding: Holding, rows: Sequence[Mapping[str, Any]]) -> PositionState | None:
+        """Return the position that an entry has become; one that is larger, or goes the other way, is not ours."""
+        account = self._portfolio.account
+        position = None if account is None else account.positions.get(holding.symbol)
+        if position is None or not rows or abs(position.size) > rows[0]["size"]:
+            return None
+        return position if (position.size > 0) is (holding.side is Side.LONG) else None
+
     async def _find_unprotected(self, protect: Callable[[Holding], Awaitable[None]]) -> None:
-        now = self._clock()
+        now, has_looked = self._clock(), self._last_deep is not None
         for symbol, holding in list(self._portfolio.holdings.items()):
-            if not holding.seen or self._last_deep is None or self._portfolio.exit_order(symbol, "sl") is not None:
+            if not holding.seen or not has_looked or self._portfolio.exit_order(symbol, "sl") is not None:
                 self._stopless_since.pop(symbol, None)
                 continue
             since = self._stopless_since.setdefault(symbol, now)
             self._last_deep = None
             if (now - since).total_seconds() >= _STOPLESS_S:
                 log.warning("The position in %s has no stop on the exchange", symbol)
-                await protect(holding)
-                del self._stopless_since[symbol]
+                try:
+                    await protect(holding)
+                    del self._stopless_since[symbol]
+                except BotError as error:
+                    log.warning("The position in %s could not be protected: %s", symbol, error.message)
         for symbol in set(self._stopless_since) - set(self._portfolio.holdings):
             del self._stopless_since[symbol]
 
@@ -349,35 +348,3 @@ class Reconciler:
         if results is not None:
             stored["results"] = dict(results.to_state())
         await self._ledger.put_state(stored)
-
-
-def fill_view(row: Mapping[str, Any]) -> FillView:
-    """Return a fill as it is published."""
-    return FillView(
-        fill_id=row["fill_id"],
-        symbol=row["symbol"],
-        side=row["side"],
-        direction=row["direction"],
-        size=row["size"],
-        price=row["price"],
-        fee_usd=row["fee_usd"],
-        closed_pnl_usd=row["closed_pnl_usd"],
-        order_id=row["order_id"],
-        at=row["at"],
-    )
-
-
-def _fill_row(fill: Fill, owners: Mapping[int, str]) -> dict[str, Any]:
-    return {
-        "fill_id": f"{fill.tid}-{fill.oid}",
-        "oid": fill.oid,
-        "order_id": fill.cloid or owners.get(fill.oid),
-        "symbol": fill.symbol,
-        "side": fill.side,
-        "direction": fill.direction[:24],
-        "size": fill.size,
-        "price": fill.price,
-        "fee_usd": fill.fee_usd,
-        "closed_pnl_usd": fill.closed_pnl_usd,
-        "at": datetime.fromtimestamp(fill.at, UTC),
-    }

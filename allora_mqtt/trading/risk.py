@@ -81,6 +81,15 @@ def plan_entry(
     refused = _not_now(asset.symbol, quote, settings, book, now)
     if refused is not None:
         return refused
+    try:
+        return _planned(direction, gap_pct, quote, asset, settings, book)
+    except ValueError:
+        return Refused(f"the price of {asset.symbol} is below the smallest step that an order can have")
+
+
+def _planned(
+    direction: Direction, gap_pct: Decimal, quote: Quote, asset: Asset, settings: RuntimeSettings, book: Book
+) -> EntryPlan | Refused:
     leverage = min(settings.max_leverage, asset.max_leverage)
     is_buy = direction is Direction.BUY
     slip = settings.max_slippage_pct / 100
@@ -93,6 +102,9 @@ def plan_entry(
     if refused is not None:
         return refused
     stop_price, target_price = exit_prices(quote.mark, gap_pct, asset, settings, is_buy=is_buy)
+    below, above = (stop_price, target_price) if is_buy else (target_price, stop_price)
+    if not below < quote.mark < above:
+        return Refused(f"the price steps of {asset.symbol} are too coarse for a stop and a target this near")
     return EntryPlan(
         asset.symbol, is_buy, size, limit_price, stop_price, target_price, leverage, notional, notional / leverage
     )

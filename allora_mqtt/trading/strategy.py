@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final
 
 from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote
 from allora_mqtt.protocol.messages import Direction
 from allora_mqtt.protocol.runtime import RuntimeSettings
+
+_GAP_STEP: Final = Decimal("0.0001")
+_WIDE: Final = Context(prec=100)
 
 Strategy = Callable[[Quote, Prediction, RuntimeSettings], Direction]
 """Says which way to go, given the market, the prediction and the settings."""
@@ -30,6 +33,11 @@ class Opinion:
 def gap_pct(prediction: Decimal, mark: Decimal) -> Decimal:
     """Return `(prediction - mark) / mark`, in percent."""
     return (prediction - mark) / mark * 100
+
+
+def round_gap(gap: Decimal) -> Decimal:
+    """Round a gap as it is published; an absurd prediction makes one of more digits than the usual precision."""
+    return gap.quantize(_GAP_STEP, context=_WIDE)
 
 
 def allora_gap(quote: Quote, prediction: Prediction, settings: RuntimeSettings) -> Direction:

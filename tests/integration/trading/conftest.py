@@ -1,0 +1,42 @@
+import shutil
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tenacity.wait import wait_none
+
+from allora_mqtt.store.migrate import migrate
+from tests.integration.trading.bench import Bench, serve_bench
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables: made once, copied for each test."""
+    path = tmp_path_factory.mktemp("store") / "bot.db"
+    migrate(f"sqlite:///{path}", path.parent, datetime.now(UTC))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for between two looks changes nothing but the time that tests take."""
+    monkeypatch.setattr("allora_mqtt.market.answers._BACKOFF", wait_none())
+    monkeypatch.setattr("allora_mqtt.market.allora._BACKOFF", wait_none())
+    monkeypatch.setattr("allora_mqtt.trading.feed._MIN_POLL_S", 0.1)
+    monkeypatch.setattr("allora_mqtt.trading.feed._MAX_POLL_S", 0.1)
+    monkeypatch.setattr("allora_mqtt.trading.feed._CATALOG_RETRY_S", 0.2)
+    monkeypatch.setattr("allora_mqtt.trading.reconciler._BUSY_INTERVAL_S", 0.05)
+    monkeypatch.setattr("allora_mqtt.trading.reconciler._ACCOUNT_INTERVAL_S", 0.1)
+    monkeypatch.setattr("allora_mqtt.trading.closing._UNKNOWN_PAUSE_S", 0.2)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, empty_database: Path) -> AsyncIterator[Bench]:
+    shutil.copy(empty_database, tmp_path / "bot.db")
+    bench = await serve_bench(tmp_path / "bot.db")
+    yield bench
+    bench.faults()
+    for bot in bench.bots:
+        await bot.stop()
+    await bench.simulator.close()
