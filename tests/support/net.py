@@ -1,5 +1,6 @@
 """Ports and waiting."""
 
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -7,12 +8,20 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_BELOW_EPHEMERAL = range(20_000, 32_000)
+"""A client that keeps trying a port which the kernel also hands out to clients connects to itself sooner or later."""
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on."""
+    while True:
+        port = random.choice(_BELOW_EPHEMERAL)  # noqa: S311 - two runs on one machine must not choose the same
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def until(look: Callable[[], T | None], what: str, timeout_s: float = 20) -> T:
