@@ -23,7 +23,7 @@ from allora_mqtt.protocol.commands import Action, Body, Flatten, Mode, Parsed, S
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import CommandEvent, ErrorInfo, Response, Status, Warn
 from allora_mqtt.protocol.topics import Event, Topics
-from allora_mqtt.store.journal import Changes, Incoming, Journal
+from allora_mqtt.store.journal import Changes, Incoming, Journal, Unanswered
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,10 @@ def _ignore(_accepted: Accepted) -> None:
     pass
 
 
+def _ignore_packet(_packet_id: int | None, _topic: str, _payload_hash: str) -> None:
+    pass
+
+
 class Dispatcher:
     """Brings each command to its end, once.
 
@@ -144,8 +148,8 @@ class Dispatcher:
         """What holds now."""
         self.on_finished: Callable[[Accepted], None] = _ignore
         """Told when a command has ended."""
-        self.on_answered: Callable[[Accepted], None] = _ignore
-        """Told when the broker has a command's response."""
+        self.on_answered: Callable[[int | None, str, str], None] = _ignore_packet
+        """Told packet identifier, topic and payload hash of a command when the broker has its response."""
 
     def submit(self, accepted: Accepted) -> None:
         """Take a command from the journal."""
@@ -194,7 +198,7 @@ class Dispatcher:
         for entry in await self._journal.unanswered():
             if entry.response is not None:
                 sent = self._outbox.send(self._topics.response(entry.response.name), encode(entry.response))
-                sent.add_done_callback(partial(self._note_answered, entry.seq))
+                sent.add_done_callback(partial(self._on_answered, entry))
 
     async def _bring_to_end(self, accepted: Accepted) -> None:
         started = time.perf_counter()
@@ -305,7 +309,9 @@ class Dispatcher:
     def _answer(self, accepted: Accepted, response: Response) -> None:
         payload = encode(response)
         sent = self._outbox.send(self._topics.response(response.name), payload)
-        sent.add_done_callback(lambda done: self._on_answered(accepted, done))
+        incoming = accepted.incoming
+        command = Unanswered(accepted.seq, incoming.topic, incoming.packet_id, incoming.payload_hash, response)
+        sent.add_done_callback(partial(self._on_answered, command))
         if accepted.reply_to is not None and not accepted.reply_to.topic.startswith("$"):
             self._outbox.send(accepted.reply_to.topic, payload, correlation=accepted.reply_to.correlation)
         brief = response if len(payload) <= _MAX_RETAINED_RESPONSE else response.model_copy(update={"data": {}})
@@ -327,14 +333,10 @@ class Dispatcher:
             response.status,
         )
 
-    def _on_answered(self, accepted: Accepted, done: asyncio.Future[None]) -> None:
-        self._note_answered(accepted.seq, done)
+    def _on_answered(self, command: Unanswered, done: asyncio.Future[None]) -> None:
         if not done.cancelled():
-            self.on_answered(accepted)
-
-    def _note_answered(self, seq: int, done: asyncio.Future[None]) -> None:
-        if not done.cancelled():
-            self._journal.answered([seq])
+            self._journal.answered([command.seq])
+            self.on_answered(command.packet_id, command.topic, command.payload_hash)
 
     def _response(
         self,

@@ -32,6 +32,23 @@ _MAX_WAITING: Final = 20_000
 """Commands that may wait for the disk; beyond that they are left unacknowledged, and the broker keeps them."""
 
 
+PacketKey = tuple[int, str, str]
+"""Packet identifier, topic and payload hash: what a redelivery has in common with the packet that it repeats."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A packet of which nothing proves yet that the broker has our acknowledgement.
+
+    Attributes:
+        generation: the connection on which it came last.
+        acknowledge: acknowledges it on that connection; None once it is on disk and acknowledged.
+    """
+
+    generation: int
+    acknowledge: Callable[[], None] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Arrival:
     incoming: Incoming
@@ -71,8 +88,8 @@ class Inbox:
         self._clear_mailbox = clear_mailbox
         self._arrivals: deque[_Arrival | None] = deque()
         self._arrived = asyncio.Event()
-        self._handled: dict[str, dict[str, int]] = {}
-        self._unconfirmed: dict[tuple[int, str, str], int] = {}
+        self._handled: dict[str, set[str]] = {}
+        self._unconfirmed: dict[PacketKey, _Known] = {}
         self._generation = 0
         self._redelivering = False
         self._pending_by_topic: dict[str, int] = {}
@@ -88,7 +105,7 @@ class Inbox:
         self._handled = await self._journal.handled_in_mailbox()
         for entry in await self._journal.unanswered():
             if entry.packet_id is not None:
-                self._unconfirmed[entry.packet_id, entry.topic, entry.payload_hash] = 0
+                self._unconfirmed[entry.packet_id, entry.topic, entry.payload_hash] = _Known(0)
         for left in await self._journal.unfinished():
             accepted = Accepted(
                 left.seq,
@@ -127,11 +144,11 @@ class Inbox:
             return
         payload_hash = fingerprint(packet.payload)
         if self._is_redelivery(packet, payload_hash):
-            packet.acknowledge()
             return
-        if packet.retained and address.is_desired_state and payload_hash in self._handled.get(packet.topic, {}):
+        if packet.retained and address.is_desired_state and payload_hash in self._handled.get(packet.topic, ()):
             packet.acknowledge()
-            self._clear(packet.topic)
+            if packet.topic not in self._pending_by_topic:
+                self._clear(packet.topic)
             return
         if len(self._arrivals) >= _MAX_WAITING:
             self.dropped += packet.packet_id is None
@@ -162,11 +179,10 @@ class Inbox:
         if address is not None and (address.is_desired_state or accepted.incoming.retained):
             self._clear(topic)
 
-    def answered(self, accepted: Accepted) -> None:
-        """The broker has the response, and so, being in order, the acknowledgement before it."""
-        incoming = accepted.incoming
-        if incoming.packet_id is not None:
-            self._unconfirmed.pop((incoming.packet_id, incoming.topic, incoming.payload_hash), None)
+    def answered(self, packet_id: int | None, topic: str, payload_hash: str) -> None:
+        """The broker has the response to a command, and so, being in order, the acknowledgement before it."""
+        if packet_id is not None:
+            self._unconfirmed.pop((packet_id, topic, payload_hash), None)
 
     def _read_again(self, incoming: Incoming) -> Parsed:
         """Read a command from the journal, which knows better what was refused and what MQTT 5's properties said."""
@@ -201,6 +217,13 @@ class Inbox:
             fills_mailbox=address.is_desired_state or (packet.retained and self._clear_mailbox),
         )
         recorded = asyncio.ensure_future(self._journal.record(incoming))
+        recorded.add_done_callback(lambda done: self._on_recorded(parsed, done))
+        # Known from now on, not only from the disk on: the twin of a retained command may be the very next packet.
+        if incoming.fills_mailbox:
+            self._handled.setdefault(packet.topic, set()).add(payload_hash)
+        if packet.packet_id is not None:
+            known = _Known(self._generation, packet.acknowledge)
+            self._unconfirmed[packet.packet_id, packet.topic, payload_hash] = known
         self._count(packet.topic)
         self._arrivals.append(_Arrival(incoming, parsed, packet, recorded, self._mailbox_unread))
         self._arrived.set()
@@ -208,11 +231,7 @@ class Inbox:
     async def _follow(self, arrival: _Arrival) -> None:
         recorded = await self._recorded(arrival)
         incoming, packet = arrival.incoming, arrival.packet
-        packet.acknowledge()
-        if packet.packet_id is not None:
-            self._unconfirmed[packet.packet_id, incoming.topic, incoming.payload_hash] = self._generation
-        if incoming.fills_mailbox:
-            self._handled.setdefault(incoming.topic, {})[incoming.payload_hash] = recorded.seq
+        self._acknowledge(packet, incoming.payload_hash)
         reply_to = ReplyTo(packet.response_topic, packet.correlation) if packet.response_topic else None
         accepted = Accepted(
             recorded.seq,
@@ -237,20 +256,28 @@ class Inbox:
                 return await recorded
             except BotError as error:
                 log.error("A command could not be journaled and waits: %s", error.message)  # noqa: TRY400 - the sentence says it all
-                self._dispatcher.store_failed(arrival.parsed)
             await asyncio.sleep(_RETRY_JOURNAL_S)
             recorded = asyncio.ensure_future(self._journal.record(arrival.incoming))
 
+    def _on_recorded(self, parsed: Parsed, done: asyncio.Future[Recorded]) -> None:
+        """Take risk away at once when that cannot be written down, whatever waits for the disk before it."""
+        if not done.cancelled() and done.exception() is not None:
+            self._dispatcher.store_failed(parsed)
+
+    def _acknowledge(self, packet: Packet, payload_hash: str) -> None:
+        """Acknowledge a command that is on disk, on the connection on which it came last."""
+        if packet.packet_id is None:
+            return
+        known = self._unconfirmed.get((packet.packet_id, packet.topic, payload_hash))
+        if known is not None and known.acknowledge is not None:
+            known.acknowledge()
+            known.acknowledge = None
+
     def _route(self, accepted: Accepted) -> None:
+        """Hand a command on; what waited and is not urgent is kept until all that waited is there, and in order."""
         body = accepted.parsed.body
-        must_wait = (
-            self._settling
-            and accepted.waited
-            and body is not None
-            and accepted.duplicate_of is None
-            and (accepted.incoming.retained or ordering.raises_risk(body, self._dispatcher.desired))
-        )
-        if must_wait:
+        runs_now = body is None or (body.is_urgent and not accepted.incoming.retained)
+        if self._settling and accepted.waited and not runs_now:
             self._held.append(accepted)
         else:
             self._dispatcher.submit(accepted)
@@ -272,21 +299,23 @@ class Inbox:
         """
         if packet.packet_id is None:
             return False
-        key = (packet.packet_id, packet.topic, payload_hash)
-        known_since = self._unconfirmed.get(key)
-        is_again = known_since is not None and (packet.again or (self._redelivering and known_since < self._generation))
-        if is_again:
-            self._unconfirmed[key] = self._generation
-        else:
+        known = self._unconfirmed.get((packet.packet_id, packet.topic, payload_hash))
+        if known is None or not (packet.again or (self._redelivering and known.generation < self._generation)):
             self._redelivering = False
-        return is_again
+            return False
+        known.generation = self._generation
+        if known.acknowledge is None:
+            packet.acknowledge()
+        else:
+            # Not on disk yet; it will be acknowledged here when it is.
+            known.acknowledge = packet.acknowledge
+        return True
 
     def _on_cleared(self, packet: Packet) -> None:
         """The broker tells, in order, that it holds nothing on this topic any more."""
         packet.acknowledge()
-        handled = self._handled.pop(packet.topic, None)
-        if handled:
-            self._journal.mailbox_emptied(packet.topic, max(handled.values()))
+        if self._handled.pop(packet.topic, None):
+            self._journal.mailbox_emptied(packet.topic)
 
     def _clear(self, topic: str) -> None:
         if self._clear_mailbox:

@@ -1,5 +1,6 @@
 """The journal of commands: each one from its arrival to its end, and what must outlive a crash besides."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,13 +124,15 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(self, incoming: Incoming) -> Recorded:
-        """Store a command; when this returns it survives a crash.
+    def record(self, incoming: Incoming) -> asyncio.Future[Recorded]:
+        """Store a command; when the future is done it survives a crash.
+
+        Its place among all writes is that of this call.
 
         Raises:
-            BotError: `STORE_UNAVAILABLE`.
+            BotError: `STORE_UNAVAILABLE`, from the future.
         """
-        return await self._database.write(lambda connection: _record(connection, incoming))
+        return asyncio.wrap_future(self._database.submit(lambda connection: _record(connection, incoming)))
 
     async def start(self, seq: int) -> None:
         """Note that an action, which does something each time, is about to be done."""
@@ -163,21 +166,17 @@ class Journal:
             )
         )
 
-    def mailbox_emptied(self, topic: str, up_to_seq: int) -> None:
-        """Forget what was handled on a `/set` topic: the broker holds nothing there any more."""
-        self._database.submit(
-            lambda connection: connection.execute(
-                delete(mailbox).where(mailbox.c.topic == topic, mailbox.c.seq <= up_to_seq)
-            )
-        )
+    def mailbox_emptied(self, topic: str) -> None:
+        """Forget what was handled on a `/set` topic up to now: the broker holds nothing there any more."""
+        self._database.submit(lambda connection: connection.execute(delete(mailbox).where(mailbox.c.topic == topic)))
 
-    async def handled_in_mailbox(self) -> dict[str, dict[str, int]]:
-        """Return, by `/set` topic, the hashes handled since the broker last held nothing there, with their seq."""
+    async def handled_in_mailbox(self) -> dict[str, set[str]]:
+        """Return, by `/set` topic, the payload hashes handled since the broker last held nothing there."""
 
-        def query(connection: Connection) -> dict[str, dict[str, int]]:
-            handled: dict[str, dict[str, int]] = {}
+        def query(connection: Connection) -> dict[str, set[str]]:
+            handled: dict[str, set[str]] = {}
             for row in connection.execute(select(mailbox)):
-                handled.setdefault(row.topic, {})[row.payload_hash] = row.seq
+                handled.setdefault(row.topic, set()).add(row.payload_hash)
             return handled
 
         return await self._database.read(query)
@@ -274,7 +273,7 @@ def _record(connection: Connection, incoming: Incoming) -> Recorded:
         .returning(bot_commands.c.seq)
     ).scalar_one()
     if incoming.fills_mailbox:
-        upsert.put(connection, mailbox, {"topic": incoming.topic, "payload_hash": incoming.payload_hash, "seq": seq})
+        upsert.add_if_new(connection, mailbox, {"topic": incoming.topic, "payload_hash": incoming.payload_hash})
     return Recorded(seq) if first is None else Recorded(seq, first.seq, first.response)
 
 

@@ -111,7 +111,6 @@ mailbox = Table(
     metadata,
     Column("topic", Text, primary_key=True),
     Column("payload_hash", String(64), primary_key=True),
-    Column("seq", Integer, nullable=False),
 )
 """What was handled on each `/set` topic since the broker last confirmed that it holds nothing retained there."""
 

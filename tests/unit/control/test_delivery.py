@@ -1,6 +1,7 @@
 """The delivery rules, section by section, on the real inbox, dispatcher and journal."""
 
 import asyncio
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
-from allora_mqtt.store.journal import Changes
+from allora_mqtt.store.journal import Changes, Incoming, Recorded
 from tests.unit.control.bench import Clock, life
 
 MODE = "bot/mode/set"
@@ -26,11 +27,8 @@ def clock() -> Clock:
 async def test_a_command_is_acknowledged_only_when_it_is_on_disk(tmp_path: Path, clock: Clock) -> None:
     async with life(tmp_path, clock) as bench:
         bench.online()
-        hold = asyncio.Event()
-        blocked = bench.database.submit(
-            lambda _connection: asyncio.run_coroutine_threadsafe(hold.wait(), loop).result()
-        )
-        loop = asyncio.get_running_loop()
+        hold = threading.Event()
+        blocked = bench.database.submit(lambda _connection: hold.wait(5))
         bench.deliver(MODE, "ACTIVE", packet_id=7)
         await asyncio.sleep(0.05)
         assert bench.acknowledged == []
@@ -119,6 +117,73 @@ async def test_a_redelivery_without_the_dup_flag_is_known_at_the_head_of_a_sessi
         bench.deliver("bot/request/ping", "", packet_id=3)
         await bench.quiet()
         assert len(bench.handlers.ran) == 1
+
+
+async def test_a_redelivery_while_the_disk_is_still_busy_is_acknowledged_once_and_runs_once(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        release = threading.Event()
+        bench.database.submit(lambda _connection: release.wait(5))
+        bench.deliver("bot/request/ping", "", packet_id=4)
+        bench.online()
+        bench.deliver("bot/request/ping", "", packet_id=4, again=True)
+        await asyncio.sleep(0.05)
+        assert bench.acknowledged == []
+        release.set()
+        await bench.outcomes(1)
+        await bench.quiet()
+        assert bench.acknowledged == [4]
+        assert len(bench.handlers.ran) == 1
+
+
+async def test_an_answer_that_was_sent_again_frees_the_packet_identifier(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.wire.acknowledges = False
+        first.deliver("bot/request/ping", "", packet_id=9)
+        await first.outcomes(1)
+    async with life(tmp_path, clock) as second:
+        second.online()
+        await second.dispatcher.republish_answers()
+        await second.quiet()
+        second.online()
+        second.deliver("bot/request/ping", "", packet_id=9, again=True)
+        assert await second.outcomes(2) == ["EXECUTED", "EXECUTED"]
+        assert len(second.handlers.ran) == 1
+
+
+async def test_what_waited_runs_in_its_order_though_only_some_of_it_raises_risk(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.connect()
+        bench.deliver("bot/cryptos/BTC/set", "ON")
+        bench.deliver("bot/cryptos/BTC/set", "OFF")
+        await bench.quiet()
+        bench.mailbox_read()
+        await bench.outcomes(2)
+        assert dict(bench.dispatcher.desired.active) == {}
+
+
+async def test_standby_blocks_entries_though_the_disk_takes_nothing(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life(tmp_path, clock, default_mode=DefaultMode.ACTIVE) as bench:
+        bench.online()
+
+        async def refuse(_incoming: Incoming) -> Recorded:
+            raise BotError(ErrorCode.STORE_UNAVAILABLE, "The disk is full.")
+
+        store = bench.journal.record
+        monkeypatch.setattr(bench.journal, "record", refuse)
+        bench.deliver("bot/request/ping", {"id": "first in line"})
+        bench.deliver(MODE, "STANDBY", packet_id=8)
+        await asyncio.sleep(0.05)
+        assert bench.handlers.prepared == [SetMode(value=Mode.STANDBY)]
+        assert bench.acknowledged == []
+        monkeypatch.setattr(bench.journal, "record", store)
+        assert sorted(await bench.outcomes(2)) == ["EXECUTED", "EXECUTED"]
+        assert bench.mode() is Mode.STANDBY
 
 
 async def test_an_id_runs_once_for_ever_and_the_first_outcome_comes_back(tmp_path: Path, clock: Clock) -> None:
@@ -265,6 +330,36 @@ async def test_queued_and_retained_twins_end_in_one_execution(tmp_path: Path, cl
         assert await bench.outcomes(1) == ["EXECUTED"]
         await bench.quiet()
         assert bench.handlers.ran == [SetMode(value=Mode.ACTIVE)]
+
+
+async def test_twins_are_known_even_when_they_come_in_one_breath(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.connect()
+        bench.deliver(MODE, "ACTIVE")
+        bench.deliver(MODE, "ACTIVE", retained=True)
+        bench.mailbox_read()
+        await bench.outcomes(1)
+        await bench.quiet()
+        assert bench.handlers.ran == [SetMode(value=Mode.ACTIVE)]
+        assert bench.wire.on(MODE) == [b""]
+
+
+async def test_a_command_that_came_before_the_echo_of_a_clear_leaves_no_fingerprint(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.deliver(MODE, "STANDBY")
+        await first.outcomes(1)
+        first.deliver(MODE, "ACTIVE")  # the broker has it before our clear, which therefore removes it there
+        first.deliver(MODE, "")
+        await first.outcomes(2)
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.connect()
+        second.deliver(MODE, "ACTIVE", retained=True)
+        second.mailbox_read()
+        assert await second.outcomes(1) == ["EXECUTED"]
 
 
 async def test_once_the_clear_came_back_the_same_bytes_are_a_new_command(tmp_path: Path, clock: Clock) -> None:

@@ -102,7 +102,6 @@ def upgrade() -> None:
         "mailbox",
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("payload_hash", sa.String(length=64), nullable=False),
-        sa.Column("seq", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("topic", "payload_hash", name=op.f("pk_mailbox")),
     )
     op.create_table(
