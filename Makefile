@@ -31,7 +31,7 @@ format: dev ## put the code into shape
 test: dev ## every test; those of the mosquitto broker where it is installed
 	@command -v mosquitto >/dev/null || PATH=$$PATH:/usr/sbin command -v mosquitto >/dev/null || \
 		echo "Left out: the tests on mosquitto, which is not installed. Get it with: apt-get install mosquitto"
-	PATH=$$PATH:/usr/sbin $(BIN)/pytest -n auto
+	PATH=$$PATH:/usr/sbin $(BIN)/pytest -n auto --dist loadgroup
 
 lock: dev ## resolve the locked dependencies anew
 	$(BIN)/uv pip compile $(LOCK) -o requirements/run.lock

@@ -28,20 +28,17 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
 def wheel_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command of the wheel, installed with the locked dependencies into an environment of its own."""
     folder = tmp_path_factory.mktemp("wheel")
-    binaries = Path(sys.executable).parent
     environment = folder / "environment"
-    locked = ROOT / "requirements" / "run.lock"
-    python = environment / "bin" / "python"
+    pip: list[str | Path] = [environment / "bin" / "python", "-m", "pip", "install", "-q", "--no-compile"]
     steps: list[list[str | Path]] = [
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
-        [binaries / "uv", "venv", "-q", "--python", sys.executable, environment],
-        [binaries / "uv", "pip", "install", "-q", "--python", python, "--require-hashes", "-r", locked],
+        [sys.executable, "-m", "venv", environment],
+        [*pip, "--require-hashes", "-r", ROOT / "requirements" / "run.lock"],
     ]
     for step in steps:
         subprocess.run(step, cwd=ROOT, check=True, capture_output=True, timeout=300)
     wheel = next(folder.glob("*.whl"))
-    install: list[str | Path] = [binaries / "uv", "pip", "install", "-q", "--python", python, "--no-deps", wheel]
-    subprocess.run(install, check=True, capture_output=True, timeout=120)
+    subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True, capture_output=True, timeout=120)
     return environment / "bin" / "allora-mqtt"
 
 

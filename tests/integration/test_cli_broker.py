@@ -296,6 +296,8 @@ def test_ctrl_c_ends_quietly_with_130(shell: Shell) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A test run in the background of a shell hands on that SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - nothing else runs in it
         )
         bot = publish_state(port)
         assert process.stdout is not None
