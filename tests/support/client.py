@@ -46,6 +46,12 @@ class Watcher:
         content = json.dumps(payload) if isinstance(payload, dict) else payload
         self._client.publish(f"{self._base}/{topic}", content, qos, retain).wait_for_publish(10)
 
+    def publish_all(self, topic: str, payloads: list[dict[str, Any]]) -> None:
+        """Publish many messages, many of them on the way at once, and wait until the broker has them all."""
+        sent = [self._client.publish(f"{self._base}/{topic}", json.dumps(payload), 1) for payload in payloads]
+        for each in sent:
+            each.wait_for_publish(60)
+
     def all(self, topic: str) -> list[bytes]:
         with self._lock:
             return [payload for seen, payload, _ in self.seen if seen == f"{self._base}/{topic}"]

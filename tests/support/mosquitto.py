@@ -14,21 +14,35 @@ MOSQUITTO = shutil.which("mosquitto", path=_SEARCH)
 MOSQUITTO_PUB = shutil.which("mosquitto_pub", path=_SEARCH)
 
 
-class Mosquitto:
-    """A broker that keeps sessions and retained messages over a restart, a SIGKILL included."""
+_OURS = """
+listener 1883 127.0.0.1
+allow_anonymous true
+persistence true
+persistence_location /var/lib/mosquitto/
+autosave_interval 1
+autosave_on_changes true
+max_queued_messages 0
+"""
 
-    def __init__(self, folder: Path) -> None:
+
+class Mosquitto:
+    """A broker that keeps sessions and retained messages over a restart, a SIGKILL included.
+
+    Args:
+        folder: where it keeps them.
+        shipped: a configuration to run, on a free port and in that folder; one of our own without.
+    """
+
+    def __init__(self, folder: Path, shipped: Path | None = None) -> None:
         self.port = free_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
-            f"persistence true\npersistence_location {folder}/\n"
-            "autosave_interval 1\nautosave_on_changes true\nmax_queued_messages 0\nuser root\n"
-        )
+        text = _OURS if shipped is None else shipped.read_text()
+        text = text.replace("listener 1883", f"listener {self.port}").replace("/var/lib/mosquitto/", f"{folder}/")
+        self._config.write_text(f"{text}\nuser root\n")
 
     def start(self) -> None:
         assert MOSQUITTO is not None
