@@ -1,24 +1,20 @@
 """Puts the bot together, runs it, and takes it apart in order."""
 
 import asyncio
-import fcntl
 import logging
-import os
 import secrets
-import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import aiohttp
 from eth_account import Account
-from pydantic import JsonValue, SecretStr
+from pydantic import JsonValue
 
 from allora_mqtt import __version__, logs
 from allora_mqtt.configuration import Loaded, SettingsError, load
@@ -39,30 +35,25 @@ from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.topics import Topics
-from allora_mqtt.settings import Network, Settings
-from allora_mqtt.simulator_process import SimulatorFailed, SimulatorProcess, simulator_key
+from allora_mqtt.settings import Settings
+from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.journal import Journal, Saved
 from allora_mqtt.store.ledger import Ledger
-from allora_mqtt.store.migrate import migrate
+from allora_mqtt.surroundings import CannotStart, Exchange, broker, find_exchange, only_bot_in, open_database, simulator
 from allora_mqtt.trading.engine import Engine, Orders
 from allora_mqtt.trading.execution import Executor
 from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.strategy import STRATEGIES
-from allora_mqtt.transport.embedded_broker import EmbeddedBroker, PortTaken
+from allora_mqtt.transport.embedded_broker import PortTaken
 from allora_mqtt.transport.mqtt import Endpoint, MqttLink, Subscription, Will
+from allora_mqtt.welcome import greeting, program_name
 
 log = logging.getLogger(__name__)
 
-_TESTNET_URL: Final = "https://api.hyperliquid-testnet.xyz"
-_ALLORA_URL: Final = "https://api.allora.network/v2"
 _EXIT_CANNOT_START: Final = 2
-
-
-class CannotStart(Exception):  # noqa: N818 - it names what happened
-    """The bot cannot start; the message says why and what to do."""
 
 
 def run(loaded: Loaded) -> int:
@@ -91,7 +82,7 @@ def run_broker(loaded: Loaded) -> int:
     logs.configure(loaded.settings.bot.log_format, loaded.settings.bot.log_level)
 
     async def serve() -> None:
-        async with _broker(loaded.settings) as endpoint:
+        async with broker(loaded.settings) as endpoint:
             sys.stdout.write(f"MQTT 3.1.1 broker on {endpoint}; Ctrl-C ends it.\n")
             sys.stdout.flush()
             await _until_told_to_end(asyncio.Event())
@@ -107,27 +98,17 @@ def run_broker(loaded: Loaded) -> int:
 async def _run(loaded: Loaded) -> None:
     settings = loaded.settings
     async with AsyncExitStack() as stack:
-        stack.enter_context(_only_bot_in(settings.bot.data_dir))
+        stack.enter_context(only_bot_in(settings.bot.data_dir))
         # The simulator comes up while the rest does.
-        simulator = await stack.enter_async_context(_simulator(settings))
-        endpoint = await stack.enter_async_context(_broker(settings))
-        database = await _open_database(settings)
+        process = await stack.enter_async_context(simulator(settings))
+        endpoint = await stack.enter_async_context(broker(settings))
+        database = await open_database(settings)
         stack.push_async_callback(database.close)
-        exchange = await _find_exchange(settings, simulator)
+        exchange = await find_exchange(settings, process)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
         await bot.run()
-
-
-@dataclass(frozen=True, slots=True)
-class _Exchange:
-    """Where to trade and where predictions come from."""
-
-    hyperliquid_url: str
-    allora_url: str
-    secret_key: SecretStr
-    api_key: SecretStr
 
 
 @dataclass(slots=True)
@@ -166,7 +147,7 @@ class _Bot:
 
 
 async def _build(
-    loaded: Loaded, exchange: _Exchange, endpoint: Endpoint, database: Database, session: aiohttp.ClientSession
+    loaded: Loaded, exchange: Exchange, endpoint: Endpoint, database: Database, session: aiohttp.ClientSession
 ) -> _Bot:
     settings = loaded.settings
     journal, ledger, topics, outbox = Journal(database), Ledger(database), Topics(settings.mqtt.base_topic), Outbox()
@@ -210,8 +191,8 @@ async def _build(
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
     reporter.on_tripped = _Trip(engine, dispatcher)
-    welcome = _Welcome(settings, endpoint)
-    switchboard = Switchboard(topics, identity, inbox, dispatcher, outbox, reporter, _now, welcome.show_once)
+    hello = greeting(settings, endpoint.host, endpoint.port, desired.mode, program_name(), own_broker=endpoint.embedded)
+    switchboard = Switchboard(topics, identity, inbox, dispatcher, outbox, reporter, _now, _write_once(hello))
     subscriptions = [
         *(Subscription(topic_filter) for topic_filter in topics.command_filters()),
         Subscription(topics.request_filter, keep_retain_flag=True),
@@ -227,7 +208,7 @@ async def _build(
 
 async def _build_trading(
     settings: Settings,
-    exchange: _Exchange,
+    exchange: Exchange,
     ledger: Ledger,
     session: aiohttp.ClientSession,
     desired: rules.Desired,
@@ -286,76 +267,6 @@ async def _build_trading(
     return hyperliquid, engine
 
 
-@asynccontextmanager
-async def _simulator(settings: Settings) -> AsyncIterator[SimulatorProcess | None]:
-    """Start the simulator on `sim`, unless `HL_BASE_URL` says where one is running."""
-    if settings.bot.network is not Network.SIM or settings.hl.base_url is not None:
-        yield None
-        return
-    simulator = SimulatorProcess(settings.sim, settings.bot.data_dir / "simulator.json")
-    await simulator.start()
-    try:
-        yield simulator
-    finally:
-        await simulator.stop()
-
-
-async def _find_exchange(settings: Settings, simulator: SimulatorProcess | None) -> _Exchange:
-    """Return where to trade and with which keys."""
-    key, api_key, url = settings.hl.secret_key, settings.allora.api_key, settings.hl.base_url
-    if settings.bot.network is Network.SIM:
-        url = await simulator.url() if simulator is not None else url
-        key = key or SecretStr(simulator_key(settings.bot.data_dir / "simulator.key"))
-        # The simulator takes any key for predictions.
-        api_key = api_key or SecretStr("simulator")
-    if key is None or api_key is None:
-        raise CannotStart(f"BOT_NETWORK={settings.bot.network} needs HL_SECRET_KEY and ALLORA_API_KEY.")
-    default_allora = f"{url}/v2" if settings.bot.network is Network.SIM else _ALLORA_URL
-    return _Exchange(url or _TESTNET_URL, settings.allora.base_url or default_allora, key, api_key)
-
-
-@asynccontextmanager
-async def _broker(settings: Settings) -> AsyncIterator[Endpoint]:
-    """Know where the broker is; start the embedded one when no `MQTT_HOST` is set."""
-    if settings.mqtt.host is not None:
-        yield Endpoint(settings.mqtt.host, settings.mqtt.effective_port)
-        return
-    broker = EmbeddedBroker(*settings.embedded.address)
-    await broker.start()
-    try:
-        yield Endpoint(broker.host, broker.port, embedded=True)
-    finally:
-        await broker.stop()
-
-
-async def _open_database(settings: Settings) -> Database:
-    url = settings.bot.effective_database_url
-    backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", _now())
-    if backup is not None:
-        log.info("The database was brought to the present schema; a copy of the old one is %s", backup)
-    return Database(url)
-
-
-@contextmanager
-def _only_bot_in(data_dir: Path) -> Iterator[None]:
-    """Keep a second bot from using the same journal."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(data_dir / "bot.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise CannotStart(f"BOT_DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        message = f"Another bot uses {data_dir}; stop it, or give this one another BOT_DATA_DIR."
-        raise CannotStart(message) from error
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
 async def _until_told_to_end(end: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -394,51 +305,18 @@ class _Trip:
             log.error("Entries are blocked, but STANDBY could not be stored: %s", error.message)  # noqa: TRY400 - the sentence says it all
 
 
-class _Welcome:
-    """What a person at a terminal reads when the bot is up."""
+def _write_once(text: str) -> Callable[[], None]:
+    unwritten = [text]
 
-    def __init__(self, settings: Settings, endpoint: Endpoint) -> None:
-        self._settings = settings
-        self._endpoint = endpoint
-        self._shown = False
+    def write() -> None:
+        while unwritten:
+            sys.stdout.write(unwritten.pop())
+            sys.stdout.flush()
 
-    def show_once(self) -> None:
-        """Print it, the first time the bot is online."""
-        if self._shown:
-            return
-        self._shown = True
-        settings = self._settings
-        base = settings.mqtt.base_topic
-        program = _program()
-        where = f"-h {self._endpoint.host} -p {self._endpoint.port}"
-        sys.stdout.write(
-            f"\nAlloraMind {__version__} is online in STANDBY.\n"
-            f"  exchange  {settings.bot.network.value}\n"
-            f"  broker    {self._endpoint}{' (its own)' if self._endpoint.embedded else ''}, topics {base}/…\n"
-            f"  data      {settings.bot.data_dir}\n\n"
-            "Type in a second terminal:\n"
-            f"  {program} cryptos set BTC ETH\n"
-            f"  {program} mode active\n"
-            f"  {program} watch\n\n"
-            "or use any MQTT client:\n"
-            f"  mosquitto_pub {where} -q 1 -r -t {base}/cryptos/set -m BTC,ETH\n"
-            f"  mosquitto_pub {where} -q 1 -r -t {base}/mode/set -m ACTIVE\n"
-            f"  mosquitto_sub {where} -v -t '{base}/#'\n\n"
-            "Ctrl-C ends the bot; positions keep their stops on the exchange.\n\n"
-        )
-        sys.stdout.flush()
+    return write
 
 
-def _program() -> str:
-    """Return how the program that runs here is called from the current folder."""
-    program = Path(sys.argv[0]).resolve()
-    found = shutil.which(program.name)
-    if found is not None and Path(found).resolve() == program:
-        return program.name
-    return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)
-
-
-def _info(loaded: Loaded, identity: Identity, exchange: _Exchange) -> Info:
+def _info(loaded: Loaded, identity: Identity, exchange: Exchange) -> Info:
     settings = loaded.settings
     shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows()}
     wallet = Account.from_key(exchange.secret_key.get_secret_value())

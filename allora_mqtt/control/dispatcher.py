@@ -19,9 +19,10 @@ from pydantic import JsonValue
 from allora_mqtt.control import ordering
 from allora_mqtt.control.desired import Desired, changes
 from allora_mqtt.control.outbox import Outbox, encode
-from allora_mqtt.protocol.commands import Action, Body, Flatten, Mode, Parsed, SetMode
+from allora_mqtt.protocol.commands import Action, Body, Flatten, Mode, SetMode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import CommandEvent, ErrorInfo, Response, Status, Warn
+from allora_mqtt.protocol.reading import Parsed
 from allora_mqtt.protocol.topics import Event, Topics
 from allora_mqtt.store.journal import Changes, Incoming, Journal, Unanswered
 

@@ -20,8 +20,9 @@ from allora_mqtt.control import ordering
 from allora_mqtt.control.dispatcher import Accepted, Dispatcher, ReplyTo
 from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.control.wire import Packet
-from allora_mqtt.protocol.commands import MAX_PAYLOAD_BYTES, Envelope, Parsed, read
+from allora_mqtt.protocol.commands import Envelope
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
+from allora_mqtt.protocol.reading import MAX_PAYLOAD_BYTES, Parsed, read
 from allora_mqtt.protocol.topics import Address, Topics
 from allora_mqtt.store.journal import Incoming, Journal, Recorded, fingerprint
 

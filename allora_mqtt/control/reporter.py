@@ -191,7 +191,7 @@ class Reporter:
             found.append(Warn(code=WarningCode.DUPLICATE_INSTANCE, message=message))
         if self._engine is not None and (foreign := self._engine.portfolio.foreign()):
             message = f"Positions that the bot did not open are left alone: {', '.join(foreign)}."
-            found.append(Warn(code=WarningCode.HAS_POSITION, message=message))
+            found.append(Warn(code=WarningCode.FOREIGN_POSITION, message=message))
         return found
 
     # Observer

@@ -7,9 +7,7 @@ it is on disk. MQTT 5 is tried first and 3.1.1 where the broker does not speak i
 import asyncio
 import logging
 import random
-import socket
 import ssl
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,9 +19,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from allora_mqtt import tcp
 from allora_mqtt.control.wire import Listener, Packet
 from allora_mqtt.settings import MqttSettings
+from allora_mqtt.transport.sockets import SocketDriver
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +108,7 @@ class MqttLink:
             first = MQTTProtocolVersion.MQTTv311
         self._version = first
         self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
+        self._driver = SocketDriver(self._loop)
         self._client = self._make_client()
         self._generation = 0
         self._up = False
@@ -206,10 +204,7 @@ class MqttLink:
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_message = self._on_message
-        client.on_socket_open = self._on_socket_open
-        client.on_socket_close = self._on_socket_close
-        client.on_socket_register_write = self._on_register_write
-        client.on_socket_unregister_write = self._on_unregister_write
+        self._driver.drive(client)
         return client
 
     async def _connect(self) -> None:
@@ -397,55 +392,6 @@ class MqttLink:
                 properties=tuple(getattr(properties, "UserProperty", ())),
             )
         )
-
-    # paho's socket, on the event loop
-
-    def _on_loop(self, callback: Any, *arguments: Any) -> None:  # noqa: ANN401 - passed through
-        if threading.get_ident() == self._loop_thread:
-            callback(*arguments)
-        else:
-            self._loop.call_soon_threadsafe(callback, *arguments)
-
-    def _on_socket_open(self, client: paho.Client, _data: object, connection: Any) -> None:  # noqa: ANN401 - paho's union
-        tune = connection if isinstance(connection, socket.socket) else None
-        if tune is not None:
-            tcp.send_at_once(tune)
-        self._on_loop(self._attach, client, connection.fileno(), tune)
-
-    def _attach(self, client: paho.Client, fileno: int, tune: socket.socket | None) -> None:
-        if fileno < 0 or client.socket() is None:
-            return
-        self._loop.add_reader(fileno, self._read, client, tune)
-
-    def _read(self, client: paho.Client, tune: socket.socket | None) -> None:
-        client.loop_read()
-        # A TLS record may hold more than one packet, of which the selector knows nothing.
-        while (connection := client.socket()) is not None and _buffered(connection):
-            client.loop_read()
-        if tune is not None and tune.fileno() >= 0:
-            tcp.acknowledge_at_once(tune)
-
-    def _on_socket_close(self, _client: paho.Client, _data: object, connection: Any) -> None:  # noqa: ANN401 - paho's union
-        fileno = connection.fileno()
-        if fileno >= 0:
-            self._on_loop(self._loop.remove_reader, fileno)
-            self._on_loop(self._loop.remove_writer, fileno)
-
-    def _on_register_write(self, client: paho.Client, _data: object, connection: Any) -> None:  # noqa: ANN401 - paho's union
-        self._on_loop(self._register_write, client, connection.fileno())
-
-    def _register_write(self, client: paho.Client, fileno: int) -> None:
-        if fileno >= 0 and client.socket() is not None:
-            self._loop.add_writer(fileno, client.loop_write)
-
-    def _on_unregister_write(self, _client: paho.Client, _data: object, connection: Any) -> None:  # noqa: ANN401 - paho's union
-        fileno = connection.fileno()
-        if fileno >= 0:
-            self._on_loop(self._loop.remove_writer, fileno)
-
-
-def _buffered(connection: Any) -> bool:  # noqa: ANN401 - paho's union
-    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
 
 
 def _tls_context(settings: MqttSettings) -> ssl.SSLContext:

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from allora_mqtt.protocol.commands import (
     ACTIONS,
-    MAX_DEPTH,
-    MAX_PAYLOAD_BYTES,
     ActivateSet,
     Body,
     CancelOrders,
@@ -18,7 +16,6 @@ from allora_mqtt.protocol.commands import (
     Flatten,
     History,
     Mode,
-    Parsed,
     Performance,
     Ping,
     PublishState,
@@ -33,11 +30,11 @@ from allora_mqtt.protocol.commands import (
     Shutdown,
     Switch,
     Trades,
-    read,
     write,
 )
 from allora_mqtt.protocol.errors import ErrorCode
 from allora_mqtt.protocol.messages import ErrorInfo, Response, Status
+from allora_mqtt.protocol.reading import MAX_DEPTH, MAX_PAYLOAD_BYTES, Parsed, read
 from allora_mqtt.protocol.topics import Address, Slot
 from tests.unit.protocol.strategies import addresses, bodies, envelopes, json_values, texts
 

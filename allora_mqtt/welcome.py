@@ -1,0 +1,48 @@
+"""What a person at a terminal reads when the bot is up."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from allora_mqtt import __version__
+from allora_mqtt.protocol.commands import Mode
+from allora_mqtt.settings import Settings
+
+
+def greeting(settings: Settings, host: str, port: int, mode: Mode, program: str, *, own_broker: bool) -> str:
+    """Return where everything is and what to type next.
+
+    Args:
+        settings: the configuration in force.
+        host: the broker.
+        port: its port.
+        mode: what the bot starts in.
+        program: how the command line is called from the current folder.
+        own_broker: whether the bot brought the broker along.
+    """
+    base = settings.mqtt.base_topic
+    where = f"-h {host} -p {port}"
+    return (
+        f"\nAlloraMind {__version__} is online in {mode}.\n"
+        f"  exchange  {settings.bot.network}\n"
+        f"  broker    {host}:{port}{' (its own)' if own_broker else ''}, topics {base}/…\n"
+        f"  data      {settings.bot.data_dir}\n\n"
+        "Type in a second terminal:\n"
+        f"  {program} cryptos set BTC ETH\n"
+        f"  {program} mode active\n"
+        f"  {program} watch\n\n"
+        "or use any MQTT client:\n"
+        f"  mosquitto_pub {where} -q 1 -r -t {base}/cryptos/set -m BTC,ETH\n"
+        f"  mosquitto_pub {where} -q 1 -r -t {base}/mode/set -m ACTIVE\n"
+        f"  mosquitto_sub {where} -v -t '{base}/#'\n\n"
+        "Ctrl-C ends the bot; positions keep their stops on the exchange.\n\n"
+    )
+
+
+def program_name() -> str:
+    """Return how the program that runs here is called from the current folder."""
+    program = Path(sys.argv[0]).resolve()
+    found = shutil.which(program.name)
+    if found is not None and Path(found).resolve() == program:
+        return program.name
+    return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)
