@@ -93,15 +93,24 @@ def protected(watcher: Watcher, symbols: set[str]) -> list[dict[str, Any]] | Non
     return found
 
 
+INSTALLED = pytest.mark.parametrize(
+    "installed", ["checkout", pytest.param("wheel", marks=pytest.mark.xdist_group("wheel"))]
+)
+
+
+def installed_program(installed: str, request: pytest.FixtureRequest) -> Path:
+    program: Path = request.getfixturevalue("wheel_program" if installed == "wheel" else "program")
+    return program
+
+
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("installed", ["checkout", pytest.param("wheel", marks=pytest.mark.xdist_group("wheel"))])
+@INSTALLED
 def test_from_standby_to_trades_and_back_by_mosquitto_pub_alone(
     start: Callable[..., Bot], broker: dict[str, str] | None, installed: str, request: pytest.FixtureRequest
 ) -> None:
     if installed == "wheel" and broker is not None and broker["MQTT_PROTOCOL"] == "3.1.1":
         pytest.skip("the wheel is tried on the embedded broker and on MQTT 5")
-    program: Path = request.getfixturevalue("wheel_program" if installed == "wheel" else "program")
-    bot = start(program, broker, **LIVELY)
+    bot = start(installed_program(installed, request), broker, **LIVELY)
     with connect(bot) as watcher:
         watcher.wait("availability", "online")
         watcher.wait("mode", "STANDBY")
@@ -141,8 +150,10 @@ def test_from_standby_to_trades_and_back_by_mosquitto_pub_alone(
     assert bot.stop() == 0
 
 
-def test_the_same_by_the_cli(start: Callable[..., Bot], program: Path) -> None:
-    bot = start(program, None, **LIVELY)
+@pytest.mark.timeout(400)
+@INSTALLED
+def test_the_same_by_the_cli(start: Callable[..., Bot], installed: str, request: pytest.FixtureRequest) -> None:
+    bot = start(installed_program(installed, request), None, **LIVELY)
     with connect(bot) as watcher:
         watcher.wait("availability", "online")
         assert bot.cli_json("status")["mode"] == "STANDBY"
@@ -228,6 +239,28 @@ def test_commands_sent_while_the_bot_is_away_run_when_it_comes_back(
         mosquitto.start()
         watcher.wait("availability", "online", 30)
         assert watcher.ask("ping")["status"] == "EXECUTED"
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_queued_standby_and_an_unseen_retained_active_end_in_standby(
+    start: Callable[..., Bot], mosquitto: Mosquitto, program: Path, version: str
+) -> None:
+    where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port), "MQTT_PROTOCOL": version}
+    bot = start(program, where, **LIVELY, DEFAULT_ACTIVE_CRYPTOS="BTC:14,ETH:9")
+    with connect(bot) as watcher:
+        watcher.wait("availability", "online")
+        assert bot.stop() == 0
+        watcher.publish("mode/set", "ACTIVE", retain=True, qos=0)
+        watcher.publish("mode/set", "STANDBY")
+        watcher.forget()
+        bot.start()
+        until(lambda: len(watcher.all("response/mode")) == 2, "two answers")
+        answers = [json.loads(answer) for answer in watcher.all("response/mode")]
+        outcomes = {(answer["status"], answer["error"] and answer["error"]["code"]) for answer in answers}
+        assert outcomes == {("EXECUTED", None), ("REJECTED", "AMBIGUOUS_ORDER")}
+        time.sleep(EPOCH_S)
+        assert watcher.last("mode") == b"STANDBY"
+        assert bot.entries() == []
 
 
 @pytest.mark.timeout(400)
