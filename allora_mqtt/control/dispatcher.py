@@ -313,7 +313,7 @@ class Dispatcher:
         incoming = accepted.incoming
         command = Unanswered(accepted.seq, incoming.topic, incoming.packet_id, incoming.payload_hash, response)
         sent.add_done_callback(partial(self._on_answered, command))
-        if accepted.reply_to is not None and not accepted.reply_to.topic.startswith("$"):
+        if accepted.reply_to is not None and self._may_reply_to(accepted.reply_to.topic):
             self._outbox.send(accepted.reply_to.topic, payload, correlation=accepted.reply_to.correlation)
         brief = response if len(payload) <= _MAX_RETAINED_RESPONSE else response.model_copy(update={"data": {}})
         self._outbox.state(self._topics.last_command, brief)
@@ -333,6 +333,11 @@ class Dispatcher:
             response.source or "?",
             response.status,
         )
+
+    def _may_reply_to(self, topic: str) -> bool:
+        """Whether a sender may name this topic for its answer: one that can be published to, and none of our own."""
+        is_name = bool(topic) and not set("#+\0") & set(topic) and topic[0] != "$"
+        return is_name and not topic.startswith(f"{self._topics.base}/")
 
     def _on_answered(self, command: Unanswered, done: asyncio.Future[None]) -> None:
         if not done.cancelled():

@@ -741,6 +741,18 @@ async def test_mqtt_5_properties_fill_in_what_the_payload_does_not_say(tmp_path:
         assert len(bench.wire.on("my/answers")) == 1
 
 
+@pytest.mark.parametrize("topic", ["", "a/#", "a/+/b", "$SYS/x", "a\0b", "bot/mode/set", "bot/mode"])
+async def test_an_answer_does_not_go_where_a_sender_must_not_send_the_bot(
+    tmp_path: Path, clock: Clock, topic: str
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.deliver("bot/request/ping", "", response_topic=topic)
+        await bench.outcomes(1)
+        await bench.quiet()
+        assert bench.wire.on(topic) == []
+
+
 @pytest.mark.parametrize(
     ("topic", "payload", "code"),
     [
