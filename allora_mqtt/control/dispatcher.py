@@ -246,7 +246,7 @@ class Dispatcher:
             return self._response(accepted, started, Status.REJECTED, error=_info(parsed.error))
         if accepted.refusal is not None:
             return self._response(accepted, started, accepted.refusal.status, error=accepted.refusal.error)
-        if accepted.was_running and parsed.body is not None and not parsed.body.reduces_risk:
+        if accepted.was_running:
             message = "The bot died while it ran this and does not run it twice; look whether it took effect."
             return self._response(
                 accepted, started, Status.FAILED, error=ErrorInfo(code=ErrorCode.INTERRUPTED, message=message)
@@ -259,7 +259,7 @@ class Dispatcher:
             # What takes risk away and is under way (a flatten, for example) ends before risk is added again.
             await asyncio.wait(set(self._urgent))
         self._refuse_by_age(accepted, body)
-        if isinstance(body, Action) and not body.reduces_risk:
+        if isinstance(body, Action) and not body.may_repeat:
             await self._journal.start(accepted.seq)
         outcome = await self._handlers.run(body, accepted.seq, self.desired)
         async with self._changing:

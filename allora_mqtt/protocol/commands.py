@@ -143,7 +143,13 @@ class SetConfig(Body):
 
 
 class Action(Body):
-    """Something that is done once, each time it is asked for."""
+    """Something that is done once, each time it is asked for.
+
+    Class attributes:
+        may_repeat: whether it does no harm to do it again when the bot died in the middle of it.
+    """
+
+    may_repeat: ClassVar[bool] = True
 
 
 class Close(Action):
@@ -198,6 +204,7 @@ class ResetBreaker(Action):
     """Close one breaker, or all of them."""
 
     name: ClassVar[str] = "reset_breaker"
+    may_repeat: ClassVar[bool] = False
     breaker: _Label | None = Field(default=None, alias="name")
 
 
@@ -249,6 +256,7 @@ class ActivateSet(Action):
     """Make a named set of symbols the active set."""
 
     name: ClassVar[str] = "activate_set"
+    may_repeat: ClassVar[bool] = False
     set_name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")] = Field(default="popular", alias="name")
 
 
@@ -256,6 +264,7 @@ class Shutdown(Action):
     """End the process, in order."""
 
     name: ClassVar[str] = "shutdown"
+    may_repeat: ClassVar[bool] = False
 
 
 ACTIONS: Final[Mapping[str, type[Action]]] = {

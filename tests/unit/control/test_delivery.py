@@ -214,13 +214,24 @@ async def test_what_was_journaled_and_not_run_is_resumed_after_a_crash(tmp_path:
         assert second.mode() is Mode.ACTIVE
 
 
+async def test_a_query_that_was_running_at_the_crash_is_answered_after_it(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        first.online()
+        first.handlers.hold = asyncio.Event()
+        first.deliver("bot/request/trades", {"id": "x"})
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.online()
+        assert await second.outcomes(1) == ["EXECUTED"]
+
+
 async def test_a_duplicate_that_had_not_ended_at_the_crash_is_still_a_duplicate(tmp_path: Path, clock: Clock) -> None:
     async with life(tmp_path, clock) as first:
         first.online()
         first.deliver("bot/request/ping", {"id": "a"})
         await first.outcomes(1)
         first.handlers.hold = asyncio.Event()
-        first.deliver("bot/request/refresh_catalog", {"id": "blocks"})
+        first.deliver("bot/request/reset_breaker", {"id": "blocks"})
         first.deliver("bot/request/ping", {"id": "a"})
         await first.quiet()
     async with life(tmp_path, clock) as second:
@@ -238,7 +249,7 @@ async def test_what_was_refused_when_it_came_is_refused_after_a_crash(
     async with life(tmp_path, clock) as first:
         first.online()
         first.handlers.hold = asyncio.Event()
-        first.deliver("bot/request/refresh_catalog", {"id": "blocks"})
+        first.deliver("bot/request/reset_breaker", {"id": "blocks"})
         first.deliver("bot/request/flatten", payload, retained=retained)
         await first.quiet()
     async with life(tmp_path, clock) as second:
@@ -263,7 +274,7 @@ async def test_an_action_that_was_running_at_the_crash_is_not_run_twice(tmp_path
     async with life(tmp_path, clock) as first:
         first.online()
         first.handlers.hold = asyncio.Event()
-        first.deliver("bot/request/refresh_catalog", {"id": "x"})
+        first.deliver("bot/request/reset_breaker", {"id": "x"})
         await first.quiet()
     async with life(tmp_path, clock) as second:
         second.online()
