@@ -221,8 +221,8 @@ class BotHandlers:
     async def _ping(self, _body: commands.Ping, _seq: int, _desired: Desired) -> Outcome:
         return Outcome({"pong": True})
 
-    async def _history(self, body: commands.History, _seq: int, _desired: Desired) -> Outcome:
-        return Outcome({"commands": [*(await self._journal.history(body.limit))]})
+    async def _history(self, body: commands.History, seq: int, _desired: Desired) -> Outcome:
+        return Outcome({"commands": [*(await self._journal.history(body.limit, before=seq))]})
 
     async def _trades(self, body: commands.Trades, _seq: int, _desired: Desired) -> Outcome:
         symbol = body.symbol if self._engine.feed.catalog is None or body.symbol is None else None

@@ -212,14 +212,20 @@ class Journal:
 
         return await self._database.read(query)
 
-    async def history(self, limit: int) -> list[dict[str, JsonValue]]:
-        """Return the newest commands with their outcomes, newest first."""
+    async def history(self, limit: int, before: int | None = None) -> list[dict[str, JsonValue]]:
+        """Return the newest commands with their outcomes, newest first.
 
-        def query(connection: Connection) -> list[dict[str, JsonValue]]:
-            rows = connection.execute(select(bot_commands).order_by(bot_commands.c.seq.desc()).limit(limit))
+        Args:
+            limit: how many.
+            before: only those journaled before this one.
+        """
+
+        def look(connection: Connection) -> list[dict[str, JsonValue]]:
+            query = select(bot_commands).order_by(bot_commands.c.seq.desc()).limit(limit)
+            rows = connection.execute(query if before is None else query.where(bot_commands.c.seq < before))
             return [_history_row(row) for row in rows]
 
-        return await self._database.read(query)
+        return await self._database.read(look)
 
     async def saved(self) -> Saved:
         """Return the mode, the active set and the settings of the last run."""

@@ -199,6 +199,12 @@ async def test_an_emptied_mailbox_forgets_what_came_before_and_nothing_that_come
     }
 
 
+async def test_history_can_end_before_the_command_that_asks_for_it(journal: Journal) -> None:
+    first = await journal.record(incoming(b"first"))
+    asking = await journal.record(incoming(b"asks"))
+    assert [row["seq"] for row in await journal.history(10, before=asking.seq)] == [first.seq]
+
+
 async def test_history_is_the_newest_commands_with_how_they_ended(journal: Journal) -> None:
     await journal.record(incoming(b"oldest"))
     ended = await journal.record(incoming(b"x" * 500, envelope=Envelope(id="a1", source="cli:alice")))
