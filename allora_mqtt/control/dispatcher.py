@@ -373,7 +373,12 @@ class Dispatcher:
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._urgent.add(task)
-        task.add_done_callback(self._urgent.discard)
+        task.add_done_callback(self._let_go)
+
+    def _let_go(self, task: asyncio.Task[None]) -> None:
+        self._urgent.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("A command that runs at once met a fault of the bot's own", exc_info=fault)
 
 
 class _Refused(Exception):  # noqa: N818 - internal: a decision, not a fault

@@ -73,8 +73,6 @@ class Switchboard:
         """
         self._marker = self._reporter.heartbeat()
         self._outbox.send(self._topics.heartbeat, self._marker)
-        if self._timer is not None:
-            self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(_MAILBOX_TIMEOUT_S, self._inbox.on_mailbox_read)
         self._reporter.mqtt.reset()
         self._reporter.publish_everything()
@@ -95,7 +93,9 @@ class Switchboard:
                 self._look_at_heartbeat(packet.payload)
 
     def on_lost(self, reason: str) -> None:
-        """The connection has ended."""
+        """The connection has ended; what waited is not read to its end before the next one."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._reporter.mqtt.failed(self._clock().timestamp(), reason)
         self._outbox.lost()
 
