@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from allora_mqtt.simulator.server import SimulatorError, SimulatorOptions, serve
 
 _EXIT_CANNOT_START = 2
 _STDIN = 0
+_STDOUT = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,8 +88,9 @@ async def _run(options: SimulatorOptions, *, stop_with_stdin: bool) -> None:
     try:
         if stop_with_stdin:
             threading.Thread(target=_wait_for_end_of_stdin, args=(loop, stop), daemon=True).start()
-        sys.stdout.write(json.dumps({"url": simulator.url}) + "\n")
-        sys.stdout.flush()
+        # Unbuffered, and nobody may be there to read it: who started the simulator may have died meanwhile.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(_STDOUT, json.dumps({"url": simulator.url}).encode() + b"\n")
         await stop.wait()
     finally:
         await simulator.close()

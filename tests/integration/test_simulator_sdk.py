@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -272,6 +273,21 @@ async def test_a_killed_process_forgets_nothing_it_has_answered_and_an_orphan_en
     assert process.stdin is not None
     process.stdin.close()
     assert await asyncio.wait_for(process.wait(), 5) == 0
+
+
+async def test_a_process_whose_parent_is_gone_before_it_is_up_ends_without_a_word() -> None:
+    reader, writer = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "allora_mqtt.simulator", "--stop-with-stdin"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=writer,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writer)
+    os.close(reader)
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, b"Error" in said) == (0, False)
 
 
 async def test_fills_and_state_may_be_seen_late(bench: Bench) -> None:
