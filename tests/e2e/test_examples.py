@@ -22,7 +22,7 @@ def shipped_broker(tmp_path: Path) -> Iterator[Mosquitto]:
     """mosquitto with the shipped configuration, on another port and in another folder."""
     if MOSQUITTO is None:
         pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
-    broker = Mosquitto(tmp_path / "mosquitto", ROOT / "mosquitto" / "mosquitto.conf")
+    broker = Mosquitto(tmp_path / "mosquitto", shipped=ROOT / "mosquitto" / "mosquitto.conf")
     broker.start()
     yield broker
     broker.stop()

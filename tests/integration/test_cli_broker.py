@@ -21,10 +21,12 @@ from allora_mqtt_cli.broker import Broker
 from allora_mqtt_cli.connection import Connection
 from allora_mqtt_cli.main import main
 from tests.integration.test_cli_commands import RETAINED, SERVICE, STATUS, StandIn, executed, mosquitto
+from tests.support import net
+from tests.support.mosquitto import MOSQUITTO
 
 pytestmark = [
     pytest.mark.mosquitto,
-    pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed"),
+    pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed"),
 ]
 
 
@@ -55,10 +57,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return net.free_port()
 
 
 @pytest.fixture

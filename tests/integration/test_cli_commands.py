@@ -1,13 +1,9 @@
 """The command line against a real broker, with a stand-in for the bot that answers by the contract."""
 
-import getpass
 import json
 import os
-import shutil
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +16,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from allora_mqtt_cli.invocation import Invocation
 from allora_mqtt_cli.main import main
+from tests.support.mosquitto import MOSQUITTO, Mosquitto
 
 pytestmark = [
     pytest.mark.mosquitto,
-    pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed"),
+    pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed"),
 ]
 
 NOW = "2026-11-20T10:00:00.000Z"
@@ -144,29 +141,13 @@ class StandIn:
 
 @contextmanager
 def mosquitto(folder: Path, *lines: str) -> Iterator[int]:
-    """Run a broker on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    config = folder / "mosquitto.conf"
-    # Started by root, mosquitto would become another user, who cannot read the test's folder.
-    head = [f"user {getpass.getuser()}", f"listener {port} 127.0.0.1", "allow_anonymous true"]
-    config.write_text("\n".join([*head, *lines, ""]))
-    log = folder / "mosquitto.log"
-    with log.open("w") as stderr:
-        broker = subprocess.Popen(["mosquitto", "-c", str(config)], stderr=stderr)
+    """Run a broker on a free port, with further lines of configuration."""
+    broker = Mosquitto(folder / "mosquitto", *lines)
+    broker.start()
     try:
-        for _ in range(100):
-            assert broker.poll() is None, log.read_text()
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield port
+        yield broker.port
     finally:
-        broker.terminate()
-        broker.wait(5)
+        broker.stop()
 
 
 @pytest.fixture(params=["5", "3.1.1"])
@@ -174,11 +155,11 @@ def port(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("MQTT_")]:
         monkeypatch.delenv(name)
-    with mosquitto(tmp_path) as free_port:
+    with mosquitto(tmp_path) as broker_port:
         monkeypatch.setenv("MQTT_HOST", "127.0.0.1")
-        monkeypatch.setenv("MQTT_PORT", str(free_port))
+        monkeypatch.setenv("MQTT_PORT", str(broker_port))
         monkeypatch.setenv("MQTT_PROTOCOL", request.param)
-        yield free_port
+        yield broker_port
 
 
 @pytest.fixture

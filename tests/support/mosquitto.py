@@ -1,5 +1,6 @@
 """The real mosquitto, as a process on a free port."""
 
+import getpass
 import os
 import shutil
 import signal
@@ -30,10 +31,11 @@ class Mosquitto:
 
     Args:
         folder: where it keeps them.
+        *lines: further lines of its configuration.
         shipped: a configuration to run, on a free port and in that folder; one of our own without.
     """
 
-    def __init__(self, folder: Path, shipped: Path | None = None) -> None:
+    def __init__(self, folder: Path, *lines: str, shipped: Path | None = None) -> None:
         self.port = free_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,7 +44,8 @@ class Mosquitto:
         self._config = folder / "mosquitto.conf"
         text = _OURS if shipped is None else shipped.read_text()
         text = text.replace("listener 1883", f"listener {self.port}").replace("/var/lib/mosquitto/", f"{folder}/")
-        self._config.write_text(f"{text}\nuser root\n")
+        # Started by root, mosquitto would become another user, who cannot read the test's folder.
+        self._config.write_text("\n".join([text, f"user {getpass.getuser()}", *lines, ""]))
 
     def start(self) -> None:
         assert MOSQUITTO is not None
