@@ -108,8 +108,6 @@ def installed_program(installed: str, request: pytest.FixtureRequest) -> Path:
 def test_from_standby_to_trades_and_back_by_mosquitto_pub_alone(
     start: Callable[..., Bot], broker: dict[str, str] | None, installed: str, request: pytest.FixtureRequest
 ) -> None:
-    if installed == "wheel" and broker is not None and broker["MQTT_PROTOCOL"] == "3.1.1":
-        pytest.skip("the wheel is tried on the embedded broker and on MQTT 5")
     bot = start(installed_program(installed, request), broker, **LIVELY)
     with connect(bot) as watcher:
         watcher.wait("availability", "online")
