@@ -115,11 +115,8 @@ async def _run(loaded: Loaded) -> None:
 class _Bot:
     """The parts that run."""
 
-    identity: Identity
-    topics: Topics
     hyperliquid: Hyperliquid
     engine: Engine
-    journal: Journal
     inbox: Inbox
     dispatcher: Dispatcher
     reporter: Reporter
@@ -166,7 +163,8 @@ async def _build(
         settings.bot.heartbeat_interval_s,
         _now,
     )
-    hyperliquid, engine = await _build_trading(settings, exchange, ledger, session, desired, saved, reporter)
+    hyperliquid = _hyperliquid(settings, exchange)
+    engine = await _build_trading(settings, exchange, hyperliquid, ledger, session, desired, saved, reporter)
     reporter.attach(engine)
     end = asyncio.Event()
 
@@ -201,22 +199,14 @@ async def _build(
     will = Will(topics.availability, Availability.OFFLINE.value.encode())
     link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard)
     outbox.attach(link)
-    reporter.publish_info(_info(loaded, identity, exchange))
+    reporter.publish_info(_info(loaded, identity, hyperliquid))
     handlers.apply(desired, desired, may_trade=desired.mode is Mode.ACTIVE)
-    return _Bot(identity, topics, hyperliquid, engine, journal, inbox, dispatcher, reporter, link, end)
+    return _Bot(hyperliquid, engine, inbox, dispatcher, reporter, link, end)
 
 
-async def _build_trading(
-    settings: Settings,
-    exchange: Exchange,
-    ledger: Ledger,
-    session: aiohttp.ClientSession,
-    desired: rules.Desired,
-    saved: Saved,
-    reporter: Reporter,
-) -> tuple[Hyperliquid, Engine]:
+def _hyperliquid(settings: Settings, exchange: Exchange) -> Hyperliquid:
     wallet = Account.from_key(exchange.secret_key.get_secret_value())
-    hyperliquid = Hyperliquid(
+    return Hyperliquid(
         base_url=exchange.hyperliquid_url,
         timeout_s=settings.hl.timeout_s,
         account_address=settings.hl.account_address or wallet.address,
@@ -224,6 +214,18 @@ async def _build_trading(
         vault_address=settings.hl.vault,
         clock=time.time,
     )
+
+
+async def _build_trading(
+    settings: Settings,
+    exchange: Exchange,
+    hyperliquid: Hyperliquid,
+    ledger: Ledger,
+    session: aiohttp.ClientSession,
+    desired: rules.Desired,
+    saved: Saved,
+    reporter: Reporter,
+) -> Engine:
     allora = AlloraClient(
         exchange.allora_url,
         exchange.api_key.get_secret_value(),
@@ -251,7 +253,7 @@ async def _build_trading(
     )
     await reconciler.load(saved.state)
     orders = Orders(desired.mode, desired.active, desired.settings)
-    engine = Engine(
+    return Engine(
         feed,
         executor,
         portfolio,
@@ -264,7 +266,6 @@ async def _build_trading(
         _now,
         reporter,
     )
-    return hyperliquid, engine
 
 
 async def _until_told_to_end(end: asyncio.Event) -> None:
@@ -316,15 +317,14 @@ def _write_once(text: str) -> Callable[[], None]:
     return write
 
 
-def _info(loaded: Loaded, identity: Identity, exchange: Exchange) -> Info:
+def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid) -> Info:
     settings = loaded.settings
     shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows()}
-    wallet = Account.from_key(exchange.secret_key.get_secret_value())
     return Info(
         version=identity.version,
         protocol_version=PROTOCOL_VERSION,
         network=identity.network,
-        account_address=settings.hl.account_address or wallet.address,
+        account_address=hyperliquid.account_address,
         capabilities=sorted(ACTIONS),
         crypto_sets=settings.bot.crypto_sets,
         strategies=list(STRATEGIES),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import JsonValue
 
@@ -142,7 +142,7 @@ class Dispatcher:
         self._clock = clock
         self._waiting: deque[Accepted] = deque()
         self._work = asyncio.Event()
-        self._urgent: set[asyncio.Task[None]] = set()
+        self._urgent: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
         self._overtaken_before = desired.mode_seq
         self.desired = desired
@@ -179,7 +179,7 @@ class Dispatcher:
         """A command cannot be written down: take its risk away all the same, if that is what it is for."""
         body = parsed.body
         if body is not None and body.is_urgent:
-            self._keep(asyncio.create_task(self._block(body)))
+            self._keep(asyncio.create_task(self._handlers.prepare(body)))
 
     async def change(self, make: Callable[[Desired], Desired], at: datetime) -> Desired:
         """Change what holds without a command: a breaker that goes to STANDBY, for example.
@@ -284,9 +284,6 @@ class Dispatcher:
             self._follow(old, new)
         return response, outcome
 
-    async def _block(self, body: Body) -> None:
-        await self._handlers.prepare(body)
-
     def _refuse_by_age(self, accepted: Accepted, body: Body) -> None:
         if isinstance(body, SetMode) and not body.is_urgent and accepted.seq < self._overtaken_before:
             raise _Refused(ordering.superseded("A newer command that takes risk away came before this one ran."))
@@ -371,11 +368,11 @@ class Dispatcher:
             revision=self.desired.revision if revision is None else revision,
         )
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
+    def _keep(self, task: asyncio.Task[Any]) -> None:
         self._urgent.add(task)
         task.add_done_callback(self._let_go)
 
-    def _let_go(self, task: asyncio.Task[None]) -> None:
+    def _let_go(self, task: asyncio.Task[Any]) -> None:
         self._urgent.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
             log.error("A command that runs at once met a fault of the bot's own", exc_info=fault)

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -127,9 +128,9 @@ class BotHandlers:
         def change(present: Desired) -> Desired:
             return rules.with_mode(present, body.value, reason="command", seq=seq, now=self._clock())
 
-        after = self._engine.stand_down if body.value is Mode.STOPPED else None
-        if after is not None and self._on_stop_flatten:
-            after = self._engine.stand_down_flat
+        after = None
+        if body.value is Mode.STOPPED:
+            after = partial(self._engine.stand_down, flat=self._on_stop_flatten)
         return Outcome({"mode": body.value.value}, warnings, change, after=after)
 
     def _check_activation(self) -> None:
@@ -225,9 +226,9 @@ class BotHandlers:
         return Outcome({"commands": [*(await self._journal.history(body.limit, before=seq))]})
 
     async def _trades(self, body: commands.Trades, _seq: int, _desired: Desired) -> Outcome:
-        symbol = body.symbol if self._engine.feed.catalog is None or body.symbol is None else None
-        if body.symbol is not None and self._engine.feed.catalog is not None:
-            symbol = self._engine.feed.catalog.resolve(body.symbol)
+        symbol, catalog = body.symbol, self._engine.feed.catalog
+        if symbol is not None and catalog is not None:
+            symbol = catalog.resolve(symbol)
         rows = await self._ledger.trades(body.limit, symbol, body.since)
         return Outcome({"trades": [fill_view(row).model_dump(mode="json") for row in rows]})
 

@@ -109,6 +109,8 @@ class Hyperliquid:
     ) -> None:
         url = base_url.rstrip("/")
         self._timeout_s = timeout_s
+        self.account_address = account_address
+        """The account that trades, itself or for a vault."""
         self._account = vault_address or account_address
         self._clock = clock
         self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)

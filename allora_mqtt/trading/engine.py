@@ -188,13 +188,9 @@ class Engine:
         """
         return await self._closer.flatten(reason)
 
-    def stand_down(self) -> None:
-        """Cancel resting entries, now that the bot is stopped."""
-        self._spawn(self._stand_down(flat=False))
-
-    def stand_down_flat(self) -> None:
-        """Close every position too, now that the bot is stopped."""
-        self._spawn(self._stand_down(flat=True))
+    def stand_down(self, *, flat: bool) -> None:
+        """Cancel resting entries, now that the bot is stopped, and close every position too when `flat`."""
+        self._spawn(self._stand_down(flat=flat))
 
     def usable_prediction(self, symbol: str) -> Prediction | None:
         """Return the newest prediction of a symbol, if it may be traded on."""
