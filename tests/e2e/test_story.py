@@ -207,6 +207,26 @@ def test_killed_and_started_again_it_is_in_standby_and_has_forgotten_nothing(
         assert [command["seq"] for command in ran_since] == [command["seq"] for command in ran_before]
 
 
+@pytest.mark.parametrize("on_stop", ["keep", "flatten"])
+def test_stopped_keeps_or_closes_the_positions_as_it_was_told(
+    start: Callable[..., Bot], program: Path, on_stop: str
+) -> None:
+    bot = start(program, None, **LIVELY, BOT_ON_STOP=on_stop, DEFAULT_ACTIVE_CRYPTOS="BTC:14,ETH:9")
+    with connect(bot) as watcher:
+        watcher.wait("availability", "online")
+        publish(bot, watcher, "mode/set", "ACTIVE")
+        until(lambda: protected(watcher, {"BTC", "ETH"}), "two positions with stop and target", 30)
+        publish(bot, watcher, "mode/set", "STOPPED")
+        watcher.wait("mode", "STOPPED")
+        if on_stop == "flatten":
+            until(lambda: watcher.json("positions") == [], "no positions", 30)
+            reasons = {json.loads(closed)["reason"] for closed in watcher.all("event/position_closed")}
+            assert "stopped" in reasons
+        exits = [order for order in map(json.loads, watcher.all("event/order")) if order["purpose"] == "exit"]
+        assert bool(exits) is (on_stop == "flatten")
+        assert watcher.last("mode") == b"STOPPED"
+
+
 def test_a_port_that_is_taken_gets_a_sentence_and_no_traceback(start: Callable[..., Bot], program: Path) -> None:
     first = start(program, None)
     with connect(first) as watcher:
