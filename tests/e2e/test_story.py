@@ -211,7 +211,15 @@ def test_killed_and_started_again_it_is_in_standby_and_has_forgotten_nothing(
 def test_stopped_keeps_or_closes_the_positions_as_it_was_told(
     start: Callable[..., Bot], program: Path, on_stop: str
 ) -> None:
-    bot = start(program, None, **LIVELY, BOT_ON_STOP=on_stop, DEFAULT_ACTIVE_CRYPTOS="BTC:14,ETH:9")
+    # The exit rules stay out of it: a prediction that turns would close a position of its own accord.
+    bot = start(
+        program,
+        None,
+        **LIVELY,
+        BOT_ON_STOP=on_stop,
+        DEFAULT_ACTIVE_CRYPTOS="BTC:14,ETH:9",
+        TRADE_EXIT_BUFFER_PCT="50",
+    )
     with connect(bot) as watcher:
         watcher.wait("availability", "online")
         publish(bot, watcher, "mode/set", "ACTIVE")
