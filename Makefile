@@ -1,12 +1,13 @@
 # Everything a developer or a newcomer types. Needs Python >= 3.11 and make; the rest is installed into .venv.
 PYTHON ?= python3
+FUZZ_RUNS ?= 110000
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := pyproject.toml requirements/build.in -q --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help run install dev check format test lock wheel clean
+.PHONY: help run install dev check format test torture fuzz lock wheel clean
 
 help: ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +33,16 @@ test: dev ## every test; those of the mosquitto broker where it is installed
 	@command -v mosquitto >/dev/null || PATH=$$PATH:/usr/sbin command -v mosquitto >/dev/null || \
 		echo "Left out: the tests on mosquitto, which is not installed. Get it with: apt-get install mosquitto"
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -n auto --dist loadgroup
+
+torture: dev ## the long form of every promise in docs/guarantees.md: half an hour (SEED=… repeats a run)
+	PATH=$$PATH:/usr/sbin $(BIN)/python -m tests.guarantees.torture $(if $(SEED),--seed $(SEED))
+
+fuzz: dev ## throw more than 200,000 inputs at the bot, guided by coverage (takes a while)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+		{ echo "Installing atheris into $(VENV) (once) ..."; $(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'; }
+	@for target in answers commands; do \
+		PYTHONPATH=cli $(BIN)/python -m tests.fuzz $$target -runs=$(FUZZ_RUNS) -print_final_stats=1 -verbosity=0 || exit 1; \
+	done
 
 lock: dev ## resolve the locked dependencies anew
 	$(BIN)/uv pip compile $(LOCK) -o requirements/run.lock

@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
+import platformdirs
 from eth_account import Account
+from eth_account.signers.local import LocalAccount
 from pydantic import JsonValue
 
 from allora_mqtt import __version__, logs
@@ -22,15 +24,19 @@ from allora_mqtt.control import desired as rules
 from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.handlers import BotHandlers
 from allora_mqtt.control.inbox import Inbox
+from allora_mqtt.control.lookout import Lookout
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.control.reporter import Identity, Reporter, new_instance_id
+from allora_mqtt.control.spool import Spool
+from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
 from allora_mqtt.market.allora import AlloraClient
 from allora_mqtt.market.catalog import parse_configured_topics
 from allora_mqtt.market.gate import SendGate
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.market.nonces import NonceSource
+from allora_mqtt.protocol import spool as spooled
 from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
@@ -38,22 +44,34 @@ from allora_mqtt.protocol.topics import Topics
 from allora_mqtt.settings import Settings
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.journal import Journal, Saved
+from allora_mqtt.store.journal import Changes, Journal, Saved
 from allora_mqtt.store.ledger import Ledger
-from allora_mqtt.surroundings import CannotStart, Exchange, broker, find_exchange, only_bot_in, open_database, simulator
+from allora_mqtt.surroundings import (
+    CannotStart,
+    Exchange,
+    broker,
+    find_exchange,
+    only_bot_in,
+    only_bot_on,
+    open_database,
+    simulator,
+)
 from allora_mqtt.trading.engine import Engine, Orders
 from allora_mqtt.trading.execution import Executor
 from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.strategy import STRATEGIES
-from allora_mqtt.transport.embedded_broker import PortTaken
+from allora_mqtt.transport.embedded_broker import BrokerUnusable
 from allora_mqtt.transport.mqtt import Endpoint, MqttLink, Subscription, Will
+from allora_mqtt.transport.spool import SpoolFolder
 from allora_mqtt.welcome import greeting, program_name
 
 log = logging.getLogger(__name__)
 
 _EXIT_CANNOT_START: Final = 2
+_LIVES_REMEMBERED: Final = 50
+"""The broker may have kept what one of them has published."""
 
 
 def run(loaded: Loaded) -> int:
@@ -67,7 +85,7 @@ def run(loaded: Loaded) -> int:
         log.warning("%s", warning)
     try:
         asyncio.run(_run(loaded))
-    except (CannotStart, PortTaken, SimulatorFailed) as error:
+    except (CannotStart, BrokerUnusable, SimulatorFailed) as error:
         sys.stderr.write(f"{error}\n")
         return _EXIT_CANNOT_START
     return 0
@@ -83,13 +101,13 @@ def run_broker(loaded: Loaded) -> int:
 
     async def serve() -> None:
         async with broker(loaded.settings) as endpoint:
-            sys.stdout.write(f"MQTT 3.1.1 broker on {endpoint}; Ctrl-C ends it.\n")
+            sys.stdout.write(f"MQTT 3.1.1 broker on {endpoint}; Ctrl-C ends it, and what it holds with it.\n")
             sys.stdout.flush()
             await _until_told_to_end(asyncio.Event())
 
     try:
         asyncio.run(serve())
-    except PortTaken as error:
+    except BrokerUnusable as error:
         sys.stderr.write(f"{error}\n")
         return _EXIT_CANNOT_START
     return 0
@@ -105,6 +123,10 @@ async def _run(loaded: Loaded) -> None:
         database = await open_database(settings)
         stack.push_async_callback(database.close)
         exchange = await find_exchange(settings, process)
+        account = settings.hl.vault or settings.hl.account_address or _wallet(exchange).address
+        stack.enter_context(
+            only_bot_on(account, exchange.hyperliquid_url, platformdirs.user_runtime_path("allora-mqtt"))
+        )
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
@@ -118,6 +140,7 @@ class _Bot:
     hyperliquid: Hyperliquid
     engine: Engine
     inbox: Inbox
+    spool: Spool
     dispatcher: Dispatcher
     reporter: Reporter
     link: MqttLink
@@ -125,11 +148,13 @@ class _Bot:
 
     async def run(self) -> None:
         """Run every part until the bot is told to end or one of them fails."""
+        await self.spool.load()
         await self.inbox.load()
         async with asyncio.TaskGroup() as tasks:
             link = tasks.create_task(self.link.run(), name="mqtt")
             running = [
                 tasks.create_task(self.inbox.run(), name="inbox"),
+                tasks.create_task(self.spool.run(), name="spool"),
                 tasks.create_task(self.dispatcher.run(), name="dispatcher"),
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
@@ -138,6 +163,7 @@ class _Bot:
             log.info("Ending")
             await self.engine.block_entries()
             # Answers and the goodbye leave before the line is closed.
+            await self.spool.finish()
             await self.reporter.offline()
             for task in [*running, link]:
                 task.cancel()
@@ -153,6 +179,7 @@ async def _build(
         saved, settings.bot.default_mode, settings.default.active_cryptos, settings.trade.runtime, _now()
     )
     identity = Identity(__version__, settings.bot.network.value, new_instance_id(), _now())
+    lookout = await _lookout(identity, saved, journal, settings.bot.heartbeat_interval_s)
     reporter = Reporter(
         outbox,
         topics,
@@ -174,6 +201,7 @@ async def _build(
     handlers = BotHandlers(
         engine,
         reporter,
+        lookout,
         journal,
         ledger,
         settings.trade.hard_limits,
@@ -188,24 +216,51 @@ async def _build(
     inbox = Inbox(topics, journal, dispatcher, outbox, _now, clear_mailbox=settings.mqtt.clear_retained_commands)
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
+    spool = Spool(SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now)
+    dispatcher.on_ended = spool.ended
     reporter.on_tripped = _Trip(engine, dispatcher)
     hello = greeting(settings, endpoint.host, endpoint.port, desired.mode, program_name(), own_broker=endpoint.embedded)
-    switchboard = Switchboard(topics, identity, inbox, dispatcher, outbox, reporter, _now, _write_once(hello))
+    guard = StateGuard(topics, outbox, reporter, _now)
+    switchboard = Switchboard(
+        topics,
+        lookout,
+        inbox,
+        dispatcher,
+        outbox,
+        reporter,
+        guard,
+        _now,
+        _write_once(hello),
+        lambda aside: engine.stand_aside(aside=aside),
+    )
     subscriptions = [
         *(Subscription(topic_filter) for topic_filter in topics.command_filters()),
         Subscription(topics.request_filter, keep_retain_flag=True),
         Subscription(topics.heartbeat),
+        *(Subscription(topic, is_essential=False) for topic in topics.state_topics()),
     ]
     will = Will(topics.availability, Availability.OFFLINE.value.encode())
     link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard)
     outbox.attach(link)
+
+    def look_at(symbols: list[str]) -> None:
+        link.subscribe([Subscription(topics.crypto(symbol), is_essential=False) for symbol in symbols])
+
+    reporter.on_tradable = look_at
     reporter.publish_info(_info(loaded, identity, hyperliquid))
     handlers.apply(desired, desired, may_trade=desired.mode is Mode.ACTIVE)
-    return _Bot(hyperliquid, engine, inbox, dispatcher, reporter, link, end)
+    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, end)
+
+
+async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat_interval_s: float) -> Lookout:
+    former: list[str] = saved.state.get("instances", [])
+    lives = [*former, identity.instance_id][-_LIVES_REMEMBERED:]
+    await journal.save(Changes(state={"instances": [*lives]}), identity.started_at)
+    return Lookout(identity.instance_id, identity.started_at, former, heartbeat_interval_s)
 
 
 def _hyperliquid(settings: Settings, exchange: Exchange) -> Hyperliquid:
-    wallet = Account.from_key(exchange.secret_key.get_secret_value())
+    wallet = _wallet(exchange)
     return Hyperliquid(
         base_url=exchange.hyperliquid_url,
         timeout_s=settings.hl.timeout_s,
@@ -214,6 +269,11 @@ def _hyperliquid(settings: Settings, exchange: Exchange) -> Hyperliquid:
         vault_address=settings.hl.vault,
         clock=time.time,
     )
+
+
+def _wallet(exchange: Exchange) -> LocalAccount:
+    wallet: LocalAccount = Account.from_key(exchange.secret_key.get_secret_value())
+    return wallet
 
 
 async def _build_trading(
@@ -239,7 +299,7 @@ async def _build_trading(
         raise CannotStart(f"ALLORA_TOPICS: {error}") from error
     feed = Feed(hyperliquid, allora, configured, settings.bot.quote_interval_s, time.time)
     gate, portfolio = SendGate(), Portfolio()
-    nonces = NonceSource(lambda: int(time.time() * 1000), await ledger.highest_nonce())
+    nonces = NonceSource(lambda: int(hyperliquid.now_s() * 1000), await ledger.highest_nonce())
     executor = Executor(hyperliquid, ledger, gate, nonces, _new_id, _now, reporter)
     reconciler = Reconciler(
         hyperliquid,

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import hashlib
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -95,16 +96,47 @@ async def open_database(settings: Settings) -> Database:
 def only_bot_in(data_dir: Path) -> Iterator[None]:
     """Keep a second bot from using the same journal."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(data_dir / "bot.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = _open_lock(data_dir / "bot.lock")
     except OSError as error:
         raise CannotStart(f"BOT_DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
+    with _alone(handle, f"Another bot uses {data_dir}; stop it, or give this one another BOT_DATA_DIR."):
+        yield
+
+
+@contextmanager
+def only_bot_on(account: str, exchange_url: str, locks: Path) -> Iterator[None]:
+    """Keep a second bot of this user from trading on the same account: neither would know of the other's positions.
+
+    Args:
+        account: its address.
+        exchange_url: the same address elsewhere is another account.
+        locks: the user's folder for what lasts as long as a process.
+    """
+    exchange = hashlib.sha256(exchange_url.encode()).hexdigest()[:16]
+    try:
+        handle = _open_lock(locks / f"account-{account.lower()}-{exchange}.lock")
+    except OSError as error:
+        log.warning("Whether another bot trades on %s cannot be known: %s: %s", account, locks, error.strerror)
+        yield
+        return
+    message = f"Another bot on this machine trades on the account {account}; stop it, or give this one another account."
+    with _alone(handle, message):
+        yield
+
+
+def _open_lock(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+@contextmanager
+def _alone(handle: int, otherwise: str) -> Iterator[None]:
+    """Hold a lock that goes with the process, however it ends."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(handle)
-        message = f"Another bot uses {data_dir}; stop it, or give this one another BOT_DATA_DIR."
-        raise CannotStart(message) from error
+        raise CannotStart(otherwise) from error
     try:
         yield
     finally:

@@ -22,10 +22,15 @@ def greeting(settings: Settings, host: str, port: int, mode: Mode, program: str,
     """
     base = settings.mqtt.base_topic
     where = f"-h {host} -p {port}"
+    forgetful = (
+        "            Commands, sessions and retained messages end with this process, and it speaks MQTT 3.1.1 only;\n"
+        "            with mosquitto and MQTT_HOST they wait while the bot is away (docs/brokers.md).\n"
+    )
     return (
         f"\nAlloraMind {__version__} is online in {mode}.\n"
         f"  exchange  {settings.bot.network}\n"
         f"  broker    {host}:{port}{' (its own)' if own_broker else ''}, topics {base}/…\n"
+        f"{forgetful if own_broker else ''}"
         f"  data      {settings.bot.data_dir}\n\n"
         "Type in a second terminal:\n"
         f"  {program} cryptos set BTC ETH\n"

@@ -24,11 +24,14 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import CommandEvent, ErrorInfo, Response, Status, Warn
 from allora_mqtt.protocol.reading import Parsed
 from allora_mqtt.protocol.topics import Event, Topics
-from allora_mqtt.store.journal import Changes, Incoming, Journal, Unanswered
+from allora_mqtt.store.journal import MQTT, Changes, Incoming, Journal, Unanswered
 
 log = logging.getLogger(__name__)
 
 _MAX_WAITING: Final = 10_000
+_RETRY_JOURNAL_S: Final = 1.0
+_MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
+"""Payloads of the commands that wait; what Python makes of JSON takes many times its bytes."""
 _MAX_RETAINED_RESPONSE: Final = 4096
 """Bytes; a longer answer (to a query) is retained without its data, for every dashboard that connects gets it."""
 
@@ -103,11 +106,7 @@ class Handlers(Protocol):
         """Make the rest of the bot follow what has been stored."""
 
 
-def _ignore(_accepted: Accepted) -> None:
-    pass
-
-
-def _ignore_packet(_packet_id: int | None, _topic: str, _payload_hash: str) -> None:
+def _ignore(*_told: object) -> None:
     pass
 
 
@@ -141,37 +140,52 @@ class Dispatcher:
         self._policy = policy
         self._clock = clock
         self._waiting: deque[Accepted] = deque()
+        self._waiting_bytes = 0
         self._work = asyncio.Event()
         self._urgent: set[asyncio.Task[Any]] = set()
+        self._refusing: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
         self._overtaken_before = desired.mode_seq
+        self._unwritten: list[Parsed] = []
         self.desired = desired
         """What holds now."""
         self.on_finished: Callable[[Accepted], None] = _ignore
         """Told when a command has ended."""
-        self.on_answered: Callable[[int | None, str, str], None] = _ignore_packet
-        """Told packet identifier, topic and payload hash of a command when the broker has its response."""
+        self.on_ended: Callable[[Accepted, Response], None] = _ignore
+        """Told how a command has ended."""
+        self.on_answered: Callable[[Unanswered], None] = _ignore
+        """Told of a command when the broker has its response."""
 
     def submit(self, accepted: Accepted) -> None:
         """Take a command from the journal."""
         body = accepted.parsed.body
+        # Whatever becomes of it, a duplicate or refused: it is written down now and holds nothing up any more.
+        self._unwritten = [parsed for parsed in self._unwritten if parsed is not accepted.parsed]
         if body is not None and body.is_urgent and accepted.duplicate_of is None and accepted.refusal is None:
             if isinstance(body, (SetMode, Flatten)):
                 self._overtaken_before = max(self._overtaken_before, accepted.seq)
-            self._keep(asyncio.create_task(self._bring_to_end(accepted), name=f"command-{accepted.seq}"))
+            self._keep(asyncio.create_task(self._bring_to_end(accepted), name=f"command-{accepted.seq}"), self._urgent)
             return
-        if len(self._waiting) >= _MAX_WAITING and accepted.refusal is None:
-            message = f"{_MAX_WAITING} commands are waiting already; this one was not tried. Send it again later."
+        size = len(accepted.incoming.payload)
+        if len(self._waiting) >= _MAX_WAITING or self._waiting_bytes + size > _MAX_WAITING_BYTES:
+            message = f"{len(self._waiting)} commands are waiting already; this one was not tried. Send it again later."
             why = ordering.Refusal(Status.REJECTED, ErrorInfo(code=ErrorCode.OVERLOADED, message=message))
-            accepted = replace(accepted, refusal=why)
+            accepted = replace(accepted, refusal=accepted.refusal or why)
+        if body is None or accepted.first is not None or accepted.refusal is not None:
+            # Nothing runs, so nothing waits for its turn: many such end together, as fast as they come in.
+            self._keep(asyncio.create_task(self._bring_to_end(accepted)), self._refusing)
+            return
         self._waiting.append(accepted)
+        self._waiting_bytes += size
         self._work.set()
 
     async def run(self) -> None:
         """Work off the commands that wait, in order."""
         while True:
             while self._waiting:
-                await self._bring_to_end(self._waiting.popleft())
+                accepted = self._waiting.popleft()
+                self._waiting_bytes -= len(accepted.incoming.payload)
+                await self._bring_to_end(accepted)
             self._work.clear()
             await self._work.wait()
 
@@ -179,7 +193,10 @@ class Dispatcher:
         """A command cannot be written down: take its risk away all the same, if that is what it is for."""
         body = parsed.body
         if body is not None and body.is_urgent:
-            self._keep(asyncio.create_task(self._handlers.prepare(body)))
+            if isinstance(body, (SetMode, Flatten)):
+                # Nothing that came before it may let entries through again while it waits for the disk.
+                self._unwritten.append(parsed)
+            self._keep(asyncio.create_task(self._handlers.prepare(body)), self._urgent)
 
     async def change(self, make: Callable[[Desired], Desired], at: datetime) -> Desired:
         """Change what holds without a command: a breaker that goes to STANDBY, for example.
@@ -197,26 +214,21 @@ class Dispatcher:
     async def republish_answers(self) -> None:
         """Send again the responses that the broker may not have got before the bot died."""
         for entry in await self._journal.unanswered():
-            if entry.response is not None:
+            if entry.response is not None and entry.channel == MQTT:
                 sent = self._outbox.send(self._topics.response(entry.response.name), encode(entry.response))
                 sent.add_done_callback(partial(self._on_answered, entry))
 
     async def _bring_to_end(self, accepted: Accepted) -> None:
-        started = time.perf_counter()
-        try:
-            response, changed = await self._execute(accepted, started)
-        except BotError as error:
-            response = self._response(accepted, started, Status.FAILED, error=_info(error))
-            changed = None
-            log.error("The end of command %s could not be stored: %s", accepted.seq, error.message)  # noqa: TRY400 - the sentence says it all
+        response, changed = await self._execute(accepted, time.perf_counter())
         self._answer(accepted, response)
+        self.on_ended(accepted, response)
         if changed is not None and changed.after is not None:
             changed.after()
         self.on_finished(accepted)
 
     async def _execute(self, accepted: Accepted, started: float) -> tuple[Response, Outcome | None]:
         body = accepted.parsed.body
-        response = self._refuse_unread(accepted, started)
+        response = await self._refuse_unread(accepted, started)
         if response is None and body is not None:
             try:
                 return await self._try(accepted, body, started)
@@ -233,17 +245,27 @@ class Dispatcher:
                 response = self._response(accepted, started, Status.FAILED, error=info)
         if response is None:
             raise RuntimeError("a command that could not be read has no refusal")
-        await self._journal.finish(accepted.seq, response, Changes())
+        await self._finish(accepted.seq, response, Changes())
         return response, None
 
-    def _refuse_unread(self, accepted: Accepted, started: float) -> Response | None:
+    async def _finish(self, seq: int, response: Response, change: Changes) -> None:
+        """Store how a command ended, for as long as that takes: one that is answered must not run after a restart."""
+        while True:
+            try:
+                return await self._journal.finish(seq, response, change)
+            except BotError as error:
+                log.error("The end of command %s could not be stored and waits: %s", seq, error.message)  # noqa: TRY400 - the sentence says it all
+            await asyncio.sleep(_RETRY_JOURNAL_S)
+
+    async def _refuse_unread(self, accepted: Accepted, started: float) -> Response | None:
         """Answer what is no new command: a duplicate, one that could not be read, one refused or interrupted before."""
         parsed = accepted.parsed
         if accepted.duplicate_of is not None:
-            first = accepted.first or {"status": "PENDING"}
+            first = accepted.first or await self._journal.outcome(accepted.duplicate_of) or {"status": "PENDING"}
             return self._response(accepted, started, Status.DUPLICATE, data={"first": first})
         if parsed.error is not None:
-            return self._response(accepted, started, Status.REJECTED, error=_info(parsed.error))
+            status = Status.SUPERSEDED if parsed.error.code is ErrorCode.SUPERSEDED else Status.REJECTED
+            return self._response(accepted, started, status, error=_info(parsed.error))
         if accepted.refusal is not None:
             return self._response(accepted, started, accepted.refusal.status, error=accepted.refusal.error)
         if accepted.was_running:
@@ -280,7 +302,7 @@ class Dispatcher:
                 error=None if failure is None else _info(failure),
                 revision=new.revision,
             )
-            await self._journal.finish(accepted.seq, response, changes(old, new))
+            await self._finish(accepted.seq, response, changes(old, new))
             self._follow(old, new)
         return response, outcome
 
@@ -301,14 +323,16 @@ class Dispatcher:
 
     def _follow(self, old: Desired, new: Desired) -> None:
         self.desired = new
-        may_trade = new.mode is Mode.ACTIVE and self._overtaken_before <= new.mode_seq
+        may_trade = new.mode is Mode.ACTIVE and self._overtaken_before <= new.mode_seq and not self._unwritten
         self._handlers.apply(old, new, may_trade=may_trade)
 
     def _answer(self, accepted: Accepted, response: Response) -> None:
         payload = encode(response)
         sent = self._outbox.send(self._topics.response(response.name), payload)
         incoming = accepted.incoming
-        command = Unanswered(accepted.seq, incoming.topic, incoming.packet_id, incoming.payload_hash, response)
+        command = Unanswered(
+            accepted.seq, incoming.topic, incoming.packet_id, incoming.payload_hash, response, incoming.channel
+        )
         sent.add_done_callback(partial(self._on_answered, command))
         if accepted.reply_to is not None and self._may_reply_to(accepted.reply_to.topic):
             self._outbox.send(accepted.reply_to.topic, payload, correlation=accepted.reply_to.correlation)
@@ -338,8 +362,9 @@ class Dispatcher:
 
     def _on_answered(self, command: Unanswered, done: asyncio.Future[None]) -> None:
         if not done.cancelled():
-            self._journal.answered([command.seq])
-            self.on_answered(command.packet_id, command.topic, command.payload_hash)
+            if command.channel == MQTT:
+                self._journal.answered([command.seq])
+            self.on_answered(command)
 
     def _response(
         self,
@@ -368,12 +393,12 @@ class Dispatcher:
             revision=self.desired.revision if revision is None else revision,
         )
 
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._urgent.add(task)
-        task.add_done_callback(self._let_go)
+    def _keep(self, task: asyncio.Task[Any], among: set[asyncio.Task[Any]]) -> None:
+        among.add(task)
+        task.add_done_callback(partial(self._let_go, among))
 
-    def _let_go(self, task: asyncio.Task[Any]) -> None:
-        self._urgent.discard(task)
+    def _let_go(self, among: set[asyncio.Task[Any]], task: asyncio.Task[Any]) -> None:
+        among.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
             log.error("A command that runs at once met a fault of the bot's own", exc_info=fault)
 

@@ -1,5 +1,6 @@
 """What each command does."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from pydantic import JsonValue
 from allora_mqtt.control import desired as rules
 from allora_mqtt.control.desired import Desired
 from allora_mqtt.control.dispatcher import Outcome
+from allora_mqtt.control.lookout import Lookout
 from allora_mqtt.control.reporter import Reporter
 from allora_mqtt.market.catalog import Catalog
 from allora_mqtt.protocol import commands
@@ -27,6 +29,8 @@ from allora_mqtt.trading.strategy import STRATEGIES
 _CATALOG_WAIT_S: Final = 15.0
 """A command that comes while the bot starts waits this long for the catalog."""
 
+_LOOK_AGAIN_S: Final = 0.1
+
 Handler = Callable[[Any, int, Desired], Awaitable[Outcome]]
 
 
@@ -36,6 +40,7 @@ class BotHandlers:
     Args:
         engine: trades.
         reporter: publishes.
+        lookout: knows of a second bot.
         journal: for `history`.
         ledger: for `trades` and `performance`.
         hard_limits: bound what `config` may be set to.
@@ -50,6 +55,7 @@ class BotHandlers:
         self,
         engine: Engine,
         reporter: Reporter,
+        lookout: Lookout,
         journal: Journal,
         ledger: Ledger,
         hard_limits: HardLimits,
@@ -62,6 +68,7 @@ class BotHandlers:
     ) -> None:
         self._engine = engine
         self._reporter = reporter
+        self._lookout = lookout
         self._journal = journal
         self._ledger = ledger
         self._hard_limits = hard_limits
@@ -120,7 +127,7 @@ class BotHandlers:
     async def _set_mode(self, body: commands.SetMode, seq: int, desired: Desired) -> Outcome:
         warnings: tuple[Warn, ...] = ()
         if body.value is Mode.ACTIVE:
-            self._check_activation()
+            await self._check_activation()
             if not desired.active:
                 message = "No crypto is active, so nothing is traded yet; activate one."
                 warnings = (Warn(code=WarningCode.NO_CRYPTOS, message=message),)
@@ -133,8 +140,12 @@ class BotHandlers:
             after = partial(self._engine.stand_down, flat=self._on_stop_flatten)
         return Outcome({"mode": body.value.value}, warnings, change, after=after)
 
-    def _check_activation(self) -> None:
-        if self._reporter.foreign_instance is not None:
+    async def _check_activation(self) -> None:
+        while (stranger := self._lookout.at(self._clock())) is not None:
+            if not stranger.is_known_to_live:
+                # Somebody has been here; whether it still lives is known in a moment.
+                await asyncio.sleep(_LOOK_AGAIN_S)
+                continue
             message = "Another bot uses this base topic; stop one of the two, or give it another MQTT_BASE_TOPIC."
             raise Rejected(ErrorCode.DUPLICATE_INSTANCE, message)
         trips = self._engine.reconciler.trips

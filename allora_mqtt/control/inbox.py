@@ -7,56 +7,66 @@ the mailbox has been read to its end, when it can see which contradict each othe
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeVar
 
-from pydantic import ValidationError
-
-from allora_mqtt.control import ordering
+from allora_mqtt.control.candidates import Candidates, origin_in_broker
 from allora_mqtt.control.dispatcher import Accepted, Dispatcher, ReplyTo
+from allora_mqtt.control.ordering import Origin
 from allora_mqtt.control.outbox import Outbox
-from allora_mqtt.control.wire import Packet
-from allora_mqtt.protocol.commands import Envelope
+from allora_mqtt.control.redelivery import Unconfirmed
+from allora_mqtt.control.wire import Packet, envelope_with_properties
+from allora_mqtt.protocol import spool
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.reading import MAX_PAYLOAD_BYTES, Parsed, read
 from allora_mqtt.protocol.topics import Address, Topics
-from allora_mqtt.store.journal import Incoming, Journal, Recorded, fingerprint
+from allora_mqtt.store.journal import MQTT, SPOOL, Incoming, Journal, Recorded, Unanswered, fingerprint
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _RETRY_JOURNAL_S: Final = 1.0
 _MAX_WAITING: Final = 20_000
 """Commands that may wait for the disk; beyond that they are left unacknowledged, and the broker keeps them."""
-
-
-PacketKey = tuple[int, str, str]
-"""Packet identifier, topic and payload hash: what a redelivery has in common with the packet that it repeats."""
-
-
-@dataclass(slots=True)
-class _Known:
-    """A packet of which nothing proves yet that the broker has our acknowledgement.
-
-    Attributes:
-        generation: the connection on which it came last.
-        acknowledge: acknowledges it on that connection; None once it is on disk and acknowledged.
-    """
-
-    generation: int
-    acknowledge: Callable[[], None] | None = None
+_MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
+    """A command on its way to the disk.
+
+    Attributes:
+        packet: what brought it; None for one that came as a file.
+        waited: whether it may have been sent while the bot was away.
+    """
+
     incoming: Incoming
     parsed: Parsed
-    packet: Packet
+    packet: Packet | None
+    place: int
     recorded: asyncio.Future[Recorded]
-    settling: bool
+    waited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """Something that is no command and has its place among them on disk.
+
+    Attributes:
+        store: stores it once more, where the disk refused.
+        packet: acknowledged when it is stored.
+    """
+
+    store: Callable[[], asyncio.Future[None]]
+    stored: asyncio.Future[None]
+    packet: Packet | None
 
 
 class Inbox:
@@ -87,17 +97,18 @@ class Inbox:
         self._outbox = outbox
         self._clock = clock
         self._clear_mailbox = clear_mailbox
-        self._arrivals: deque[_Arrival | None] = deque()
+        self._arrivals: deque[_Arrival | _Note | int] = deque()
+        self._places = itertools.count()
         self._arrived = asyncio.Event()
+        self._waiting_bytes = 0
         self._handled: dict[str, set[str]] = {}
-        self._unconfirmed: dict[PacketKey, _Known] = {}
-        self._generation = 0
-        self._redelivering = False
+        self._clearing: set[str] = set()
+        self._unconfirmed = Unconfirmed()
         self._pending_by_topic: dict[str, int] = {}
         self._mailbox_unread = True
         self._settling = True
         self._held: list[Accepted] = []
-        self._seen_while_settling: list[ordering.Candidate] = []
+        self._candidates = Candidates(journal)
         self.dropped = 0
         """QoS 0 commands that came faster than they could be stored."""
 
@@ -106,7 +117,8 @@ class Inbox:
         self._handled = await self._journal.handled_in_mailbox()
         for entry in await self._journal.unanswered():
             if entry.packet_id is not None:
-                self._unconfirmed[entry.packet_id, entry.topic, entry.payload_hash] = _Known(0)
+                self._unconfirmed.load((entry.packet_id, entry.topic, entry.payload_hash))
+        waited = await self._candidates.load(self._read_again, self._dispatcher.desired)
         for left in await self._journal.unfinished():
             accepted = Accepted(
                 left.seq,
@@ -118,24 +130,30 @@ class Inbox:
                 was_running=left.was_running,
             )
             self._count(accepted.incoming.topic)
+            if left.first_seq is None and left.seq not in waited:
+                origin = Origin.SPOOL if left.incoming.channel == SPOOL else Origin.JOURNAL
+                self._candidates.add(left.seq, accepted.parsed, origin, self._dispatcher.desired)
             self._route(accepted)
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether something that came in is not stored yet."""
+        return bool(self._arrivals)
 
     def on_session(self, *, resumed: bool) -> None:
         """The broker has accepted the connection: what comes now may have waited."""
         self._settling = self._mailbox_unread = True
-        self._generation += 1
-        self._redelivering = resumed
-        if not resumed:
-            # Packet identifiers of a new session have nothing to do with those of the old one.
-            self._unconfirmed.clear()
+        self._clearing.clear()
+        self._unconfirmed.on_session(resumed=resumed)
+        self._note(partial(self._journal.connected, next(self._places), resumed=resumed))
 
     def on_mailbox_read(self) -> None:
         """Everything that waited has arrived: decide between commands that contradict each other, and run the rest."""
         if not self._mailbox_unread:
             return
         self._mailbox_unread = False
-        # The journal may still be writing the last of them; None takes its place behind them.
-        self._arrivals.append(None)
+        # The journal may still be writing the last of them; the connection's number takes its place behind them.
+        self._arrivals.append(self._unconfirmed.generation)
         self._arrived.set()
 
     def on_packet(self, packet: Packet, address: Address) -> None:
@@ -144,27 +162,49 @@ class Inbox:
             self._on_cleared(packet)
             return
         payload_hash = fingerprint(packet.payload)
-        if self._is_redelivery(packet, payload_hash):
+        is_twin = packet.retained and address.is_desired_state and payload_hash in self._handled.get(packet.topic, ())
+        if self._unconfirmed.is_known(packet, payload_hash, is_twin=is_twin):
+            self._came_again(packet, payload_hash, fills_mailbox=address.is_desired_state)
             return
-        if packet.retained and address.is_desired_state and payload_hash in self._handled.get(packet.topic, ()):
+        if is_twin:
             packet.acknowledge()
             if packet.topic not in self._pending_by_topic:
                 self._clear(packet.topic)
             return
-        if len(self._arrivals) >= _MAX_WAITING:
+        if self._is_full():
             self.dropped += packet.packet_id is None
             return
-        self._take(packet, address, payload_hash)
+        self._take_packet(packet, address, payload_hash)
+
+    def take(self, incoming: Incoming, parsed: Parsed, *, waited: bool) -> bool:
+        """Take a command that did not come over MQTT; False when too many wait for the disk already.
+
+        Args:
+            incoming: the command as it came in.
+            parsed: the same, read.
+            waited: whether it may have been sent while the bot was away.
+        """
+        if self._is_full():
+            return False
+        self._record(incoming, parsed, None, waited=waited)
+        return True
 
     async def run(self) -> None:
         """Follow commands into the journal and on to the dispatcher, in the order of their arrival."""
         while True:
             while self._arrivals:
-                arrival = self._arrivals.popleft()
-                if arrival is None:
-                    self._settle()
-                else:
-                    await self._follow(arrival)
+                match self._arrivals[0]:
+                    case int() as generation:
+                        # Otherwise the line was cut, and what is in the broker now is not read to its end.
+                        if generation == self._unconfirmed.generation:
+                            self._settle()
+                    case _Arrival() as arrival:
+                        await self._follow(arrival)
+                    case _Note(store, stored, packet):
+                        await self._stored(stored, store)
+                        if packet is not None:
+                            packet.acknowledge()
+                self._arrivals.popleft()
             self._arrived.clear()
             await self._arrived.wait()
 
@@ -180,36 +220,47 @@ class Inbox:
         if address is not None and (address.is_desired_state or accepted.incoming.retained):
             self._clear(topic)
 
-    def answered(self, packet_id: int | None, topic: str, payload_hash: str) -> None:
-        """The broker has the response to a command, and so, being in order, the acknowledgement before it."""
-        if packet_id is not None:
-            self._unconfirmed.pop((packet_id, topic, payload_hash), None)
+    def answered(self, command: Unanswered) -> None:
+        """The broker has the response to a command, and so, being in order, the acknowledgement before it.
+
+        And a broker that has the response to a file holds no older command any more, unless we are settling still.
+        """
+        if command.packet_id is not None:
+            self._unconfirmed.forget((command.packet_id, command.topic, command.payload_hash))
+        if command.channel == SPOOL and not self._settling:
+            self._candidates.heard(command.seq)
+
+    def _is_full(self) -> bool:
+        return len(self._arrivals) >= _MAX_WAITING or self._waiting_bytes >= _MAX_WAITING_BYTES
 
     def _read_again(self, incoming: Incoming) -> Parsed:
         """Read a command from the journal, which knows better what was refused and what MQTT 5's properties said."""
         address = self._topics.address(incoming.topic)
         if incoming.refusal is not None:
             return Parsed.refused(incoming.name, incoming.envelope, incoming.refusal)
-        if address is None:
+        if incoming.channel == SPOOL:
+            parsed = spool.read(incoming.payload)
+        elif address is not None:
+            parsed = read(address, incoming.payload)
+        else:
             message = f"It was sent to {incoming.topic}, where the bot does not listen any more; send it again."
             return Parsed.refused(incoming.name, incoming.envelope, Rejected(ErrorCode.INTERRUPTED, message))
-        parsed = read(address, incoming.payload)
         known = incoming.envelope.model_dump(include={"id", "source", "issued_at", "expires_at"})
         return replace(parsed, envelope=parsed.envelope.model_copy(update=known))
 
-    def _take(self, packet: Packet, address: Address, payload_hash: str) -> None:
+    def _take_packet(self, packet: Packet, address: Address, payload_hash: str) -> None:
         now = self._clock()
         parsed = read(address, packet.payload)
         if packet.retained and not address.is_desired_state:
             message = "An action is never retained, or it would be done at each connect. Send it without that flag."
             parsed = Parsed.refused(parsed.name, parsed.envelope, Rejected(ErrorCode.RETAINED_ACTION, message))
-        parsed = replace(parsed, envelope=_with_properties(parsed.envelope, packet, now))
+        parsed = replace(parsed, envelope=envelope_with_properties(parsed.envelope, packet, now))
         incoming = Incoming(
             name=parsed.name,
             topic=packet.topic,
             payload=packet.payload if len(packet.payload) <= MAX_PAYLOAD_BYTES else b"",
             payload_hash=payload_hash,
-            channel="mqtt",
+            channel=MQTT,
             packet_id=packet.packet_id,
             retained=packet.retained,
             received_at=now,
@@ -217,67 +268,74 @@ class Inbox:
             refusal=parsed.error,
             fills_mailbox=address.is_desired_state or (packet.retained and self._clear_mailbox),
         )
-        recorded = asyncio.ensure_future(self._journal.record(incoming))
-        recorded.add_done_callback(lambda done: self._on_recorded(parsed, done))
+        self._record(incoming, parsed, packet, waited=self._mailbox_unread)
         # Known from now on, not only from the disk on: the twin of a retained command may be the very next packet.
         if incoming.fills_mailbox:
             self._handled.setdefault(packet.topic, set()).add(payload_hash)
-        if packet.packet_id is not None:
-            known = _Known(self._generation, packet.acknowledge)
-            self._unconfirmed[packet.packet_id, packet.topic, payload_hash] = known
+        self._unconfirmed.add(packet, payload_hash)
         self._count(packet.topic)
-        self._arrivals.append(_Arrival(incoming, parsed, packet, recorded, self._mailbox_unread))
+
+    def _record(self, incoming: Incoming, parsed: Parsed, packet: Packet | None, *, waited: bool) -> None:
+        place = next(self._places)
+        recorded = self._journal.record(incoming, place)
+        recorded.add_done_callback(lambda done: self._on_recorded(parsed, done))
+        self._waiting_bytes += len(incoming.payload)
+        # The packet's bytes are needed no more, and may be more than are kept.
+        brought_by = None if packet is None else replace(packet, payload=b"")
+        self._arrivals.append(_Arrival(incoming, parsed, brought_by, place, recorded, waited))
         self._arrived.set()
 
     async def _follow(self, arrival: _Arrival) -> None:
-        recorded = await self._recorded(arrival)
         incoming, packet = arrival.incoming, arrival.packet
-        self._acknowledge(packet, incoming.payload_hash)
-        reply_to = ReplyTo(packet.response_topic, packet.correlation) if packet.response_topic else None
+        recorded = await self._stored(arrival.recorded, lambda: self._journal.record(incoming, arrival.place))
+        self._waiting_bytes -= len(incoming.payload)
+        reply_to = None
+        if packet is not None:
+            self._unconfirmed.stored(packet, incoming.payload_hash)
+            reply_to = ReplyTo(packet.response_topic, packet.correlation) if packet.response_topic else None
         accepted = Accepted(
             recorded.seq,
             incoming,
             arrival.parsed,
             duplicate_of=recorded.first_seq,
             first=recorded.first,
-            waited=arrival.settling,
+            waited=arrival.waited,
             reply_to=reply_to,
         )
-        if arrival.settling and arrival.parsed.body is not None and recorded.first_seq is None:
-            self._seen_while_settling.append(
-                ordering.Candidate(recorded.seq, arrival.parsed.body, arrival.parsed.envelope, incoming.retained)
-            )
+        if recorded.first_seq is None and (packet is None or arrival.waited):
+            origin = Origin.SPOOL if packet is None else origin_in_broker(incoming)
+            self._candidates.add(recorded.seq, arrival.parsed, origin, self._dispatcher.desired)
         self._route(accepted)
 
-    async def _recorded(self, arrival: _Arrival) -> Recorded:
-        """Wait until the command is on disk, for as long as that takes; it is not acknowledged before."""
-        recorded = arrival.recorded
+    async def _stored(self, stored: asyncio.Future[T], store: Callable[[], asyncio.Future[T]]) -> T:
+        """Wait until what came in is on disk, for as long as that takes; it is not acknowledged before."""
+        with contextlib.suppress(BotError):
+            return await stored
         while True:
+            # What came before it may have been what the disk refused, so this one need not wait.
             try:
-                return await recorded
+                return await store()
             except BotError as error:
                 log.error("A command could not be journaled and waits: %s", error.message)  # noqa: TRY400 - the sentence says it all
             await asyncio.sleep(_RETRY_JOURNAL_S)
-            recorded = asyncio.ensure_future(self._journal.record(arrival.incoming))
+
+    def _note(self, store: Callable[[], asyncio.Future[None]], packet: Packet | None = None) -> None:
+        """Store something in its place among the commands, and acknowledge it then."""
+        self._arrivals.append(_Note(store, store(), packet))
+        self._arrived.set()
 
     def _on_recorded(self, parsed: Parsed, done: asyncio.Future[Recorded]) -> None:
         """Take risk away at once when that cannot be written down, whatever waits for the disk before it."""
         if not done.cancelled() and done.exception() is not None:
             self._dispatcher.store_failed(parsed)
 
-    def _acknowledge(self, packet: Packet, payload_hash: str) -> None:
-        """Acknowledge a command that is on disk, on the connection on which it came last."""
-        if packet.packet_id is None:
-            return
-        known = self._unconfirmed.get((packet.packet_id, packet.topic, payload_hash))
-        if known is not None and known.acknowledge is not None:
-            known.acknowledge()
-            known.acknowledge = None
-
     def _route(self, accepted: Accepted) -> None:
-        """Hand a command on; what waited and is not urgent is kept until all that waited is there, and in order."""
-        body = accepted.parsed.body
-        runs_now = body is None or (body.is_urgent and not accepted.incoming.retained)
+        """Hand a command on; what waited in the broker is kept until all that waited is there, and in order.
+
+        What is urgent is not kept, and neither are files: the line may be down for days.
+        """
+        body, incoming = accepted.parsed.body, accepted.incoming
+        runs_now = body is None or incoming.channel == SPOOL or (body.is_urgent and not incoming.retained)
         if self._settling and accepted.waited and not runs_now:
             self._held.append(accepted)
         else:
@@ -285,59 +343,48 @@ class Inbox:
 
     def _settle(self) -> None:
         self._settling = False
-        refused = ordering.settle(self._seen_while_settling, self._dispatcher.desired)
+        refused, newest = self._candidates.settle()
         held, self._held = self._held, []
-        self._seen_while_settling.clear()
+        errors = {seq: refusal.error for seq, refusal in refused.items()}
+        self._note(partial(self._journal.mailbox_read, errors, newest, next(self._places)))
         for accepted in sorted(held, key=lambda waiting: waiting.seq):
             self._dispatcher.submit(replace(accepted, refusal=refused.get(accepted.seq)))
+        # Clears that were lost with an earlier connection, or had to wait for this moment.
+        for topic in self._handled.keys() - self._pending_by_topic.keys():
+            self._clear(topic)
 
-    def _is_redelivery(self, packet: Packet, payload_hash: str) -> bool:
-        """Tell whether the broker sends a journaled packet again, because it did not get the acknowledgement.
-
-        That happens when a session is resumed, first of all and with the DUP flag (which some brokers forget). The
-        packet is a known one while nothing proves that the broker has our acknowledgement; afterwards its identifier
-        is free, and the same identifier with the same content is a new message.
-        """
-        if packet.packet_id is None:
-            return False
-        known = self._unconfirmed.get((packet.packet_id, packet.topic, payload_hash))
-        if known is None or not (packet.again or (self._redelivering and known.generation < self._generation)):
-            self._redelivering = False
-            return False
-        known.generation = self._generation
-        if known.acknowledge is None:
+    def _came_again(self, packet: Packet, payload_hash: str, *, fills_mailbox: bool) -> None:
+        """Acknowledge a packet that is known, once it is on disk."""
+        is_stored = not self._unconfirmed.waits_for_disk(packet, payload_hash)
+        if fills_mailbox and payload_hash not in self._handled.get(packet.topic, ()):
+            # An older clear came again before it and has made us forget it, but the broker may hold it still.
+            self._handled.setdefault(packet.topic, set()).add(payload_hash)
+            store = partial(self._journal.mailbox_filled, packet.topic, payload_hash, next(self._places))
+            self._note(store, packet if is_stored else None)
+        elif is_stored:
             packet.acknowledge()
-        else:
-            # Not on disk yet; it will be acknowledged here when it is.
-            known.acknowledge = packet.acknowledge
-        return True
 
     def _on_cleared(self, packet: Packet) -> None:
-        """The broker tells, in order, that it holds nothing on this topic any more."""
-        packet.acknowledge()
-        if self._handled.pop(packet.topic, None):
-            self._journal.mailbox_emptied(packet.topic)
+        """The broker tells, in order, that it holds nothing on this topic any more.
+
+        When it tells so again nothing is forgotten: what it has been given since may be in the mailbox, and what came
+        with QoS 0 does not come again to be remembered. The clear at the end of what waited brings a new echo.
+        """
+        self._clearing.discard(packet.topic)
+        forgotten = set() if packet.again else self._handled.pop(packet.topic, set())
+        if forgotten:
+            self._note(partial(self._journal.mailbox_emptied, packet.topic, next(self._places)), packet)
+        else:
+            packet.acknowledge()
 
     def _clear(self, topic: str) -> None:
-        if self._clear_mailbox:
+        """Empty a mailbox, unless it may hold something that is not read yet.
+
+        Once at a time: without the retain flag (3.1.1) only the first clear that comes back is known from a press.
+        """
+        if self._clear_mailbox and not self._mailbox_unread and topic not in self._clearing:
+            self._clearing.add(topic)
             self._outbox.send(topic, b"", retain=True)
 
     def _count(self, topic: str) -> None:
         self._pending_by_topic[topic] = self._pending_by_topic.get(topic, 0) + 1
-
-
-def _with_properties(envelope: Envelope, packet: Packet, now: datetime) -> Envelope:
-    """Fill in from MQTT 5's own properties what the payload does not say."""
-    said: dict[str, object] = {
-        key: value for key, value in packet.properties if key in {"id", "source", "issued_at", "expires_at"}
-    }
-    if packet.correlation is not None:
-        said.setdefault("id", packet.correlation.decode("utf-8", errors="backslashreplace"))
-    if packet.expires_in_s is not None:
-        said["expires_at"] = now + timedelta(seconds=packet.expires_in_s)
-    for key, value in said.items():
-        if getattr(envelope, key) is None:
-            with contextlib.suppress(ValidationError):
-                checked = Envelope.model_validate({key: value})
-                envelope = envelope.model_copy(update={key: getattr(checked, key)})
-    return envelope

@@ -3,9 +3,11 @@
 More risk needs freshness, less risk never expires; and an older command never undoes a newer one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import IntEnum
+from itertools import product
 from typing import Final, Literal
 
 from allora_mqtt.control.desired import Desired
@@ -95,7 +97,8 @@ def issued_after(
         return issued
     mine = things(body)
     if "cryptos/*" in mine:
-        issued = {thing: when for thing, when in issued.items() if not thing.startswith("cryptos/")}
+        # What the whole set replaces, and was not issued after it, is of no account any more.
+        issued = {thing: when for thing, when in issued.items() if not thing.startswith("cryptos/") or when > at}
     return issued | {thing: max(at, issued.get(thing, at)) for thing in mine}
 
 
@@ -131,20 +134,18 @@ def refuse_by_age(
         waited: whether it waited in the broker or in the journal while the bot was away.
         seq: its journal entry.
     """
-    if body.reduces_risk:
-        return None
     if isinstance(body, SetMode) and seq < desired.mode_seq:
         return superseded(f"A newer command set the mode to {desired.mode} before this one ran.")
+    if body.reduces_risk:
+        return None
     risky = raises_risk(body, desired)
     if envelope.expires_at is not None and now > envelope.expires_at and (risky or isinstance(body, Action)):
         message = f"It expired at {rfc3339(envelope.expires_at)}; send it again if it is still wanted."
         return Refusal(Status.EXPIRED, ErrorInfo(code=ErrorCode.EXPIRED, message=message))
-    if not risky:
-        return None
     late = _issued_before(body, envelope, desired)
     if late is not None:
         return late
-    return _stale(envelope, policy, now) if waited else None
+    return _stale(envelope, policy, now) if risky and waited else None
 
 
 def _issued_before(body: Body, envelope: Envelope, desired: Desired) -> Refusal | None:
@@ -180,35 +181,79 @@ def superseded(message: str) -> Refusal:
     return Refusal(Status.SUPERSEDED, ErrorInfo(code=ErrorCode.SUPERSEDED, message=message))
 
 
+class Origin(IntEnum):
+    """Where a command was while the line was down; where nothing else tells, the one from later in this list loses."""
+
+    SPOOL = 0
+    """A file; it may have run already."""
+    JOURNAL = 1
+    """An earlier life of the bot had taken it from the broker."""
+    QUEUE = 2
+    """The broker's queue for our session."""
+    MAILBOX = 3
+    """The broker's retained message."""
+
+
+_ORDER_UNKNOWN: Final = (
+    (Origin.MAILBOX, Origin.QUEUE),
+    (Origin.SPOOL, Origin.JOURNAL),
+    (Origin.SPOOL, Origin.QUEUE),
+    (Origin.SPOOL, Origin.MAILBOX),
+)
+"""Places of which nothing tells whether a command in the one was sent before a command in the other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A command that waited in the broker, to be ordered against others that did.
+    """A command that waited, or came another way than those that did, to be ordered against them.
 
     Attributes:
-        from_mailbox: whether it came out of the retained message rather than the queue of the session.
+        risk: what it lets the bot risk, judged before any of them has run.
     """
 
     seq: int
     body: Body
     envelope: Envelope
-    from_mailbox: bool
+    origin: Origin
+    risk: int
 
 
-def settle(candidates: list[Candidate], desired: Desired) -> dict[int, Refusal]:
-    """Decide between commands for the same thing that waited in the queue and in the mailbox.
+def candidate(seq: int, body: Body, envelope: Envelope, origin: Origin, desired: Desired | None) -> Candidate:
+    """Return a command with the risk that it means.
 
-    The broker delivers its queue first and the mailbox after, whichever was sent first. Where both senders say when
-    they issued their command the newer one wins; where nothing tells, the less risky one, and the other is refused.
+    Args:
+        seq: its journal entry.
+        body: the command.
+        envelope: what its sender said of its age.
+        origin: where it was.
+        desired: what holds now; None where it has run already, and what held before is not known any more.
+    """
+    if isinstance(body, SetMode):
+        risk = body.value.risk
+    else:
+        risk = int(not body.reduces_risk if desired is None else raises_risk(body, desired))
+    return Candidate(seq, body, envelope, origin, risk)
+
+
+def settle(candidates: Sequence[Candidate]) -> dict[int, Refusal]:
+    """Decide between commands for the same thing that came different ways while the line was down.
+
+    The broker delivers its queue first and the mailbox after, whichever was sent first, and knows nothing of the spool.
+    Where both senders say when they issued their command the newer one wins; where nothing tells, the less risky one,
+    and the other is refused. What has run already cannot be refused any more.
 
     Returns:
         The refusals, by journal entry; what is not in there runs.
     """
     refused: dict[int, Refusal] = {}
-    for kept in (candidate for candidate in candidates if candidate.from_mailbox):
-        for queued in (candidate for candidate in candidates if not candidate.from_mailbox):
-            if not overlap(things(kept.body), things(queued.body)) or kept.body == queued.body:
+    came: dict[Origin, list[Candidate]] = {origin: [] for origin in Origin}
+    for each in candidates:
+        came[each.origin].append(each)
+    for first, second in _ORDER_UNKNOWN:
+        for one, other in product(came[first], came[second]):
+            if one.body == other.body or not overlap(things(one.body), things(other.body)):
                 continue
-            loser, known = _loser(kept, queued, desired)
+            loser, known = _loser(one, other)
             if known:
                 refused[loser.seq] = superseded("A command for the same thing was issued after this one.")
             else:
@@ -220,16 +265,21 @@ def settle(candidates: list[Candidate], desired: Desired) -> dict[int, Refusal]:
     return refused
 
 
-def _loser(kept: Candidate, queued: Candidate, desired: Desired) -> tuple[Candidate, bool]:
-    issued_kept, issued_queued = kept.envelope.issued_at, queued.envelope.issued_at
-    if issued_kept is not None and issued_queued is not None and issued_kept != issued_queued:
-        return (kept if issued_kept < issued_queued else queued), True
-    if _risk(queued.body, desired) > _risk(kept.body, desired):
-        return queued, False
-    return kept, False
+def with_newest(candidates: Sequence[Candidate], newest: Candidate) -> list[Candidate]:
+    """Add a candidate, and leave out those from the same place that it makes meaningless.
+
+    Those that risk less stay, for whether the newest took effect is not known here.
+    """
+    covered = things(newest.body)
+    return [
+        each
+        for each in candidates
+        if each.origin is not newest.origin or each.risk < newest.risk or not things(each.body) <= covered
+    ] + [newest]
 
 
-def _risk(body: Body, desired: Desired) -> int:
-    if isinstance(body, SetMode):
-        return body.value.risk
-    return int(raises_risk(body, desired))
+def _loser(one: Candidate, other: Candidate) -> tuple[Candidate, bool]:
+    issued_one, issued_other = one.envelope.issued_at, other.envelope.issued_at
+    if issued_one is not None and issued_other is not None and issued_one != issued_other:
+        return (one if issued_one < issued_other else other), True
+    return max(one, other, key=lambda each: (each.risk, each.origin)), False

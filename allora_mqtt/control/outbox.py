@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from allora_mqtt.control.wire import Wire
 
 _MAX_WAITING_EVENTS: Final = 1000
+_MAX_COMING_BACK: Final = 8
+"""Messages on one topic that the broker may not have delivered back yet; few, for each waits for the one before."""
 
 
 def encode(content: BaseModel | str) -> bytes:
@@ -30,7 +32,9 @@ class Outbox:
         self._state: dict[str, bytes] = {}
         self._dirty: dict[str, None] = {}
         self._on_the_way: set[str] = set()
+        self._coming_back: dict[str, deque[bytes]] = {}
         self._events: deque[tuple[str, bytes]] = deque(maxlen=_MAX_WAITING_EVENTS)
+        self._events_on_the_way: dict[asyncio.Future[None], tuple[str, bytes]] = {}
         self.on_acknowledged: Callable[[float], object] = _ignore
         """Told how many milliseconds the broker took to acknowledge a state message."""
 
@@ -46,10 +50,9 @@ class Outbox:
             self._mark(topic)
 
     def clear(self, topic: str) -> None:
-        """Remove a retained topic."""
-        if self._state.get(topic):
-            self._state[topic] = b""
-            self._mark(topic)
+        """Remove a retained topic, be it ours or what an earlier life has left."""
+        self._state[topic] = b""
+        self._mark(topic)
 
     def event(self, topic: str, content: BaseModel) -> None:
         """Publish something that happened; while the wire is down the newest thousand wait."""
@@ -64,15 +67,35 @@ class Outbox:
             raise RuntimeError("the outbox has no wire yet")
         return self._wire.publish(topic, payload, retain=retain, qos=qos, correlation=correlation)
 
+    def restore(self, topic: str) -> None:
+        """Publish the value of a retained topic again, or empty it where it has none."""
+        self._state.setdefault(topic, b"")
+        self._mark(topic)
+
+    def is_echo(self, topic: str, payload: bytes) -> bool:
+        """Tell whether a message on a state topic is one of ours that the broker delivers back, each at most once.
+
+        The broker may leave some out, but does not change their order.
+        """
+        expected = self._coming_back.get(topic)
+        if expected is None or payload not in expected:
+            return False
+        while expected.popleft() != payload:
+            pass
+        return True
+
     def publish_everything(self) -> None:
         """Send the whole retained state, and the events that wait."""
-        for topic in self._state:
+        for topic in list(self._state):
             self._mark(topic)
         self._send_events()
 
     def lost(self) -> None:
-        """Forget what was on the way: the connection is gone."""
+        """The connection is gone: of what was on the way nobody knows whether it arrived."""
         self._on_the_way.clear()
+        self._coming_back.clear()
+        self._events = deque([*self._events_on_the_way.values(), *self._events], maxlen=_MAX_WAITING_EVENTS)
+        self._events_on_the_way.clear()
 
     def _mark(self, topic: str) -> None:
         self._dirty[topic] = None
@@ -86,6 +109,7 @@ class Outbox:
         payload = self._state[topic]
         if not payload:
             del self._state[topic]
+        self._coming_back.setdefault(topic, deque(maxlen=_MAX_COMING_BACK)).append(payload)
         started = time.perf_counter()
         sent = self._wire.publish(topic, payload, retain=True)
         sent.add_done_callback(lambda done: self._arrived(topic, started, done))
@@ -99,8 +123,10 @@ class Outbox:
 
     def _send_events(self) -> None:
         while self._events and self._wire is not None and self._wire.is_up:
-            topic, payload = self._events.popleft()
-            self._wire.publish(topic, payload)
+            event = self._events.popleft()
+            sent = self._wire.publish(*event)
+            self._events_on_the_way[sent] = event
+            sent.add_done_callback(lambda done: self._events_on_the_way.pop(done, None))
 
 
 def _ignore(_latency_ms: float) -> None:

@@ -22,6 +22,7 @@ from allora_mqtt.protocol.messages import (
     BreakerChanged,
     BreakerView,
     CatalogView,
+    CommandEvent,
     ConfigState,
     CryptoChanged,
     DependencyHealth,
@@ -110,6 +111,8 @@ class Reporter:
         self.foreign_instance: str | None = None
         """Another bot that was seen on this base topic."""
         self.on_tripped: Callable[[str, str], None] = _no_trip
+        self.on_tradable: Callable[[list[str]], None] = _no_symbols
+        """Told which symbols can be switched on, each time that may have changed."""
         outbox.on_acknowledged = lambda latency_ms: self.mqtt.succeeded(clock().timestamp(), latency_ms)
 
     def attach(self, engine: Engine) -> None:
@@ -189,6 +192,10 @@ class Reporter:
         if self.foreign_instance is not None:
             message = f"Another bot ({self.foreign_instance}) is on {self._topics.base}; stop one of the two."
             found.append(Warn(code=WarningCode.DUPLICATE_INSTANCE, message=message))
+        if self._engine is not None and (wrong_s := self._engine.clock_wrong_by_s()) is not None:
+            off = f"{abs(wrong_s):.0f} s {'ahead of' if wrong_s > 0 else 'behind'}"
+            message = f"The clock of this machine is {off} the exchange's: no entries until it is set right."
+            found.append(Warn(code=WarningCode.WRONG_CLOCK, message=message))
         if self._engine is not None and (foreign := self._engine.portfolio.foreign()):
             message = f"Positions that the bot did not open are left alone: {', '.join(foreign)}."
             found.append(Warn(code=WarningCode.FOREIGN_POSITION, message=message))
@@ -228,12 +235,23 @@ class Reporter:
     def on_catalog(self) -> None:
         """What can be traded has changed."""
         if self._engine is not None and self._engine.feed.catalog is not None:
-            self._outbox.state(self._topics.catalog, CatalogView(self._engine.feed.catalog.view()))
+            view = self._engine.feed.catalog.view()
+            self._outbox.state(self._topics.catalog, CatalogView(view))
+            self.on_tradable([symbol for symbol, entry in view.items() if entry.availability == "both"])
 
     def on_trip(self, name: str, reason: str) -> None:
         """A limit on losses was reached."""
         self._event(Event.BREAKER_OPENED, BreakerChanged(name=name, reason=reason, at=self._clock()))
         self.on_tripped(name, reason)
+
+    def on_misdirected(self, note: CommandEvent) -> None:
+        """Somebody has published to a state topic."""
+        self._event(Event.COMMAND, note)
+
+    def was_shown(self, symbol: str) -> None:
+        """The broker still holds the state of a symbol, from an earlier life; it goes when there is no more reason."""
+        self._shown.add(symbol)
+        self._market_changed.set()
 
     def on_breaker(self, name: str, reason: str, *, opened: bool) -> None:
         """A dependency's breaker has opened or closed."""
@@ -389,6 +407,10 @@ class Reporter:
             latency_p99_ms=quantile(commits, 0.99),
             last_error=database.last_error,
         )
+
+
+def _no_symbols(_symbols: list[str]) -> None:
+    pass
 
 
 def _no_trip(_name: str, _reason: str) -> None:

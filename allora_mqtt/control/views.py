@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
+from typing import Final
 
 from allora_mqtt.market.account import PositionState
 from allora_mqtt.market.predictions import Prediction
@@ -11,6 +12,8 @@ from allora_mqtt.protocol.commands import Switch
 from allora_mqtt.protocol.messages import Account, CryptoState, Position, Side, SignalView
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.strategy import gap_pct
+
+_WIDE: Final = Context(prec=100)
 
 
 def position(state: PositionState, portfolio: Portfolio, quote: Quote | None) -> Position:
@@ -31,7 +34,8 @@ def position(state: PositionState, portfolio: Portfolio, quote: Quote | None) ->
         stop_price=None if stop is None else stop.trigger_price,
         target_price=None if target is None else target.trigger_price,
         opened_at=None if holding is None else holding.opened_at,
-        ours=holding is not None,
+        # An entry is on the exchange a moment before the answer to it is here.
+        ours=state.symbol in portfolio.holdings or state.symbol in portfolio.pending,
     )
 
 
@@ -71,7 +75,7 @@ def crypto(
         held: its position.
         now: the time of the message.
     """
-    gap = None if quote is None or prediction is None else round(gap_pct(prediction.price, quote.mark), 3)
+    gap = None if quote is None or prediction is None else _rounded(gap_pct(prediction.price, quote.mark), 3)
     return CryptoState(
         state=Switch.OFF if topic_id is None else Switch.ON,
         topic_id=topic_id,
@@ -100,8 +104,13 @@ def _half_width_pct(prediction: Prediction) -> Decimal | None:
     if prediction.interval_68 is None:
         return None
     low, high = prediction.interval_68
-    return round((high - low) / 2 / prediction.price * 100, 3)
+    return _rounded((high - low) / 2 / prediction.price * 100, 3)
 
 
 def _cents(value: Decimal) -> Decimal:
-    return round(value, 2) + 0  # no minus before a zero
+    return _rounded(value, 2) + 0  # no minus before a zero
+
+
+def _rounded(value: Decimal, places: int) -> Decimal:
+    """Round a number of any size; `round` fails on one with more digits than the usual precision."""
+    return value.quantize(Decimal(1).scaleb(-places), context=_WIDE)

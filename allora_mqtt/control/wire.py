@@ -1,9 +1,15 @@
 """What control asks of the wire, and what the wire brings: the seam between commands and MQTT."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
+
+from pydantic import ValidationError
+
+from allora_mqtt.protocol.commands import Envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +65,25 @@ class Listener(Protocol):
     def on_packet(self, packet: Packet) -> None:
         """A message came in."""
 
+    def on_taken_over(self) -> None:
+        """The broker has given our session to somebody else with our client id; `on_lost` follows."""
+
     def on_lost(self, reason: str) -> None:
         """The connection has ended."""
+
+
+def envelope_with_properties(envelope: Envelope, packet: Packet, now: datetime) -> Envelope:
+    """Fill in from MQTT 5's own properties what the payload does not say."""
+    said: dict[str, object] = {
+        key: value for key, value in packet.properties if key in {"id", "source", "issued_at", "expires_at"}
+    }
+    if packet.correlation is not None:
+        said.setdefault("id", packet.correlation.decode("utf-8", errors="backslashreplace"))
+    if packet.expires_in_s is not None:
+        said["expires_at"] = now + timedelta(seconds=packet.expires_in_s)
+    for key, value in said.items():
+        if getattr(envelope, key) is None:
+            with contextlib.suppress(ValidationError):
+                checked = Envelope.model_validate({key: value})
+                envelope = envelope.model_copy(update={key: getattr(checked, key)})
+    return envelope

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from allora_mqtt.market.wire import optional_positive, to_decimal, to_int, to_positive
+from allora_mqtt.market.wire import (
+    optional_positive,
+    to_amount,
+    to_decimal,
+    to_int,
+    to_positive,
+    to_symbol,
+    to_text,
+    to_time_s,
+)
 
 Side = Literal["BUY", "SELL"]
 
@@ -145,7 +154,7 @@ def parse_order_status(raw: Mapping[str, Any]) -> str | None:
     """
     if raw["status"] == "unknownOid":
         return None
-    return _text(raw["order"]["status"])
+    return to_text(raw["order"]["status"])
 
 
 def _is_spot(coin: str) -> bool:
@@ -155,13 +164,13 @@ def _is_spot(coin: str) -> bool:
 def _position(raw: Mapping[str, Any]) -> PositionState:
     size = to_decimal(raw["szi"])
     return PositionState(
-        symbol=_text(raw["coin"]),
+        symbol=to_symbol(raw["coin"]),
         size=size,
         entry_price=to_positive(raw["entryPx"]) if size else Decimal(0),
         position_value_usd=to_decimal(raw["positionValue"]),
         unrealized_pnl_usd=to_decimal(raw["unrealizedPnl"]),
         margin_usd=to_decimal(raw["marginUsed"]),
-        leverage=to_int(raw["leverage"]["value"]),
+        leverage=_leverage(raw["leverage"]["value"]),
         liquidation_price=optional_positive(raw.get("liquidationPx")),
     )
 
@@ -169,14 +178,14 @@ def _position(raw: Mapping[str, Any]) -> PositionState:
 def _order(raw: Mapping[str, Any]) -> RestingOrder:
     is_trigger = raw.get("isTrigger") is True
     return RestingOrder(
-        symbol=_text(raw["coin"]),
+        symbol=to_symbol(raw["coin"]),
         oid=to_int(raw["oid"]),
         cloid=_optional_text(raw.get("cloid")),
         side=_side(raw["side"]),
-        size=to_decimal(raw["sz"]),
-        limit_price=to_decimal(raw["limitPx"]),
+        size=to_amount(raw["sz"]),
+        limit_price=to_amount(raw["limitPx"]),
         trigger_price=to_positive(raw["triggerPx"]) if is_trigger else None,
-        tpsl=_tpsl(_text(raw["orderType"])) if is_trigger else None,
+        tpsl=_tpsl(to_text(raw["orderType"])) if is_trigger else None,
         reduce_only=raw.get("reduceOnly") is True,
     )
 
@@ -186,14 +195,14 @@ def _fill(raw: Mapping[str, Any]) -> Fill:
         tid=to_int(raw["tid"]),
         oid=to_int(raw["oid"]),
         cloid=_optional_text(raw.get("cloid")),
-        symbol=_text(raw["coin"]),
+        symbol=to_symbol(raw["coin"]),
         side=_side(raw["side"]),
-        direction=_text(raw["dir"]),
+        direction=to_text(raw["dir"]),
         size=to_positive(raw["sz"]),
         price=to_positive(raw["px"]),
         fee_usd=to_decimal(raw["fee"]),
         closed_pnl_usd=to_decimal(raw["closedPnl"]),
-        at=to_int(raw["time"]) / 1000,
+        at=to_time_s(raw["time"], per_second=1000),
     )
 
 
@@ -211,11 +220,12 @@ def _tpsl(order_type: str) -> Literal["tp", "sl"]:
     return "tp" if order_type.lower().startswith("take profit") else "sl"
 
 
-def _text(raw: object) -> str:
-    if not isinstance(raw, str) or not raw:
-        raise ValueError("an empty or missing text")
-    return raw
+def _leverage(raw: object) -> int:
+    leverage = to_int(raw)
+    if leverage < 1:
+        raise ValueError(f"a leverage of {leverage}")
+    return leverage
 
 
 def _optional_text(raw: object) -> str | None:
-    return None if raw is None else _text(raw)
+    return None if raw is None else to_text(raw)

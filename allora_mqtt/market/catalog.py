@@ -13,7 +13,7 @@ from allora_mqtt.market.topic_names import (
     parse_configured_topics,
     parse_topic,
 )
-from allora_mqtt.market.wire import to_int
+from allora_mqtt.market.wire import to_int, to_symbol
 from allora_mqtt.protocol.errors import ErrorCode, Rejected
 from allora_mqtt.protocol.messages import CatalogEntry, TopicView
 
@@ -32,6 +32,13 @@ __all__ = [
 _PREFERRED_HORIZON_S = 8 * 3600
 _BLOCK_S = 5
 """Allora counts epochs in blocks of about five seconds."""
+_ISOLATED_MODES = ("strictIsolated", "noCross")
+
+# Beyond these an entry is no asset or topic but a fault of the other side.
+_MAX_SZ_DECIMALS = 6
+_MAX_LEVERAGE = 1000
+_MAX_TOPIC_ID = 1_000_000_000
+_MAX_EPOCH_BLOCKS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +76,12 @@ def assets_from_meta(meta: object) -> dict[str, Asset]:
 def _asset(index: int, entry: object) -> Asset | None:
     if not isinstance(entry, Mapping):
         return None
-    name = entry.get("name")
     try:
+        name = to_symbol(entry.get("name"))
         sz_decimals, max_leverage = to_int(entry.get("szDecimals")), to_int(entry.get("maxLeverage"))
     except ValueError:
         return None
-    if not isinstance(name, str) or not name or sz_decimals < 0 or max_leverage < 1:
+    if not 0 <= sz_decimals <= _MAX_SZ_DECIMALS or not 1 <= max_leverage <= _MAX_LEVERAGE:
         return None
     return Asset(
         symbol=name,
@@ -83,7 +90,7 @@ def _asset(index: int, entry: object) -> Asset | None:
         max_leverage=max_leverage,
         is_delisted=entry.get("isDelisted") is True,
         # The newer field says the same in two ways.
-        only_isolated=entry.get("onlyIsolated") is True or entry.get("marginMode") in {"strictIsolated", "noCross"},
+        only_isolated=entry.get("onlyIsolated") is True or entry.get("marginMode") in _ISOLATED_MODES,
     )
 
 
@@ -97,7 +104,7 @@ def topics_from_api(entries: Iterable[object]) -> dict[int, Topic]:
             topic_id, epoch_blocks = to_int(entry.get("topic_id")), to_int(entry.get("epoch_length"))
         except ValueError:
             continue
-        if topic_id < 1 or epoch_blocks < 1:
+        if not 1 <= topic_id <= _MAX_TOPIC_ID or not 1 <= epoch_blocks <= _MAX_EPOCH_BLOCKS:
             continue
         topics[topic_id] = parse_topic(
             topic_id, entry["topic_name"], epoch_s=epoch_blocks * _BLOCK_S, is_active=entry.get("is_active") is True

@@ -6,7 +6,7 @@ gateway, reads and writes apart: a slow read never holds up an order.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -79,6 +79,8 @@ _READ_TRIES = 3
 _WRITE_TIMEOUTS = 2.5
 """One for connecting, one for the answer, and half of one for waiting for a thread."""
 _FILLS_PER_PAGE = 2000
+_UNSHARP_S = 2.0
+"""What the exchange's own time may lag behind on its way; less than that is no difference between two clocks."""
 _MAX_FILL_PAGES = 10
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -116,6 +118,8 @@ class Hyperliquid:
         self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)
         self._assets: dict[str, Asset] = {}
         self._is_unified: bool | None = None
+        self.clock_ahead_s = 0.0
+        """How far the clock of this machine was ahead of the exchange's at the last look at the account."""
         # Asset numbers are kept here and not in the SDK, whose own tables break on one bad entry; given empty ones, its
         # constructor asks nothing of the network.
         empty: dict[str, list[Any]] = {"universe": [], "tokens": []}
@@ -160,11 +164,16 @@ class Hyperliquid:
         if self._is_unified is None:
             self._is_unified = await self._ask_if_unified()
         call = partial(self._info.user_state, self._account)
-        state = await self._read("the account", call, lambda raw: parse_account(raw, self._clock()))
+        state = await self._read("the account", call, self._account_state)
         if not self._is_unified:
             return state
         spot = partial(self._info.spot_user_state, self._account)
         return await self._read("the account's collateral", spot, partial(with_spot_collateral, state))
+
+    def now_s(self) -> float:
+        """Return unix seconds as the exchange counts them, which decides when an order is too late."""
+        wrong_s = self.clock_ahead_s if abs(self.clock_ahead_s) > _UNSHARP_S else 0.0
+        return self._clock() - wrong_s
 
     async def open_orders(self) -> list[RestingOrder]:
         """Every order that rests on the exchange, stops and targets included.
@@ -276,6 +285,13 @@ class Hyperliquid:
             body.abandon()
             raise
         return parse_results(answer, envelope.action_count)
+
+    def _account_state(self, raw: Mapping[str, Any]) -> AccountState:
+        now_s = self._clock()
+        state = parse_account(raw, now_s)
+        if raw.get("time") is not None:
+            self.clock_ahead_s = now_s - int(raw["time"]) / 1000
+        return state
 
     def _sign(self, action: dict[str, Any], nonce: int, expires_after_ms: int | None) -> Envelope:
         if self._signer is None:

@@ -10,7 +10,7 @@ from hyperliquid.utils.types import Cloid
 
 from allora_mqtt.market.catalog import Asset
 from allora_mqtt.market.precision import is_valid_price, is_valid_size
-from allora_mqtt.market.wire import quoted, to_decimal, to_int, to_positive
+from allora_mqtt.market.wire import quoted, to_amount, to_int, to_positive
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 Grouping = Literal["na", "normalTpsl", "positionTpsl"]
@@ -246,8 +246,6 @@ def _result(status: object) -> OrderResult:
         case {"resting": {"oid": oid}}:
             return OrderResult("resting", oid=to_int(oid))
         case {"filled": {"oid": oid, "totalSz": size, "avgPx": price}}:
-            return OrderResult(
-                "filled", oid=to_int(oid), filled_size=to_decimal(size), average_price=to_positive(price)
-            )
+            return OrderResult("filled", oid=to_int(oid), filled_size=to_amount(size), average_price=to_positive(price))
         case _:
             raise ValueError(f"an unknown status: {quoted(status)}")

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from allora_mqtt.market.topic_names import Topic, TopicKind, horizon_text
-from allora_mqtt.market.wire import optional_decimal, quoted, to_decimal, to_int
+from allora_mqtt.market.wire import optional_decimal, quoted, to_decimal, to_int, to_time_s
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 _MAX_FUTURE_S = 60
@@ -93,7 +93,7 @@ def parse_inference(payload: object, topic_id: int) -> Inference:
     if not isinstance(raw, Mapping):
         _unavailable(f"Allora has no inference for topic {topic_id} yet; it is asked again later")
     try:
-        answered, timestamp = to_int(raw.get("topic_id")), float(to_decimal(raw.get("timestamp")))
+        answered, timestamp = to_int(raw.get("topic_id")), to_time_s(raw.get("timestamp"))
         value = to_decimal(raw.get("network_inference_normalized"))
     except ValueError as error:
         _unavailable(f"Allora's value for topic {topic_id} cannot be read ({quoted(error)}); it is asked again later")
@@ -101,8 +101,6 @@ def parse_inference(payload: object, topic_id: int) -> Inference:
         _unavailable(
             f"Allora answered with topic {answered} when topic {topic_id} was asked for; the value is not used"
         )
-    if timestamp <= 0:
-        _unavailable(f"Allora's value for topic {topic_id} has no time; the value is not used")
     percentiles = _percentiles(raw)
     return Inference(
         topic_id=topic_id,
@@ -153,12 +151,14 @@ def to_prediction(inference: Inference, topic: Topic, spot: Decimal) -> Predicti
     price = _price(inference.value, spot) if is_log_return else inference.value
     if price is None:
         _unavailable(f"the log-return {inference.value} of topic {topic.id} cannot be turned into a price; not used")
+    if price <= 0:
+        _unavailable(f"the price {price} of topic {topic.id} is not above zero; it is not used")
     return Prediction(
         topic_id=topic.id,
         symbol=topic.symbol,
         price=price,
-        interval_68=_price_interval(inference.interval_68, spot) if is_log_return else inference.interval_68,
-        interval_95=_price_interval(inference.interval_95, spot) if is_log_return else inference.interval_95,
+        interval_68=_price_interval(inference.interval_68, spot, is_log_return=is_log_return),
+        interval_95=_price_interval(inference.interval_95, spot, is_log_return=is_log_return),
         horizon_s=topic.horizon_s,
         at=inference.timestamp,
     )
@@ -170,11 +170,11 @@ def _price(log_return: Decimal, spot: Decimal) -> Decimal | None:
     return spot * log_return.exp()
 
 
-def _price_interval(interval: Interval | None, spot: Decimal) -> Interval | None:
+def _price_interval(interval: Interval | None, spot: Decimal, *, is_log_return: bool) -> Interval | None:
     if interval is None:
         return None
-    low, high = (_price(bound, spot) for bound in interval)
-    return None if low is None or high is None else (low, high)
+    low, high = (_price(bound, spot) if is_log_return else bound for bound in interval)
+    return None if low is None or high is None or low <= 0 else (low, high)
 
 
 def unusable_because(

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from allora_mqtt.market.wire import quoted
+
 _DEFAULT_EPOCH_S = 300
 """The shortest time between two values of one topic that the network has; for configured topics."""
 
@@ -32,7 +34,7 @@ class Topic:
 
     Attributes:
         id: its number, which means something only on its own network.
-        name: as the network gives it.
+        name: as the network gives it, fit for one line of text.
         symbol: the asset it predicts, or None where the name does not say.
         kind: what its values are.
         horizon_s: how far ahead it predicts, in seconds, or None where the name does not say.
@@ -66,7 +68,8 @@ def parse_topic(topic_id: int, name: str, *, epoch_s: int = _DEFAULT_EPOCH_S, is
     nor one of the few that go with prices makes the kind `other`, so that "BTC 8h Volatility" never trades. Remarks in
     brackets are left aside.
     """
-    text = re.sub(r"\([^)]*\)", " ", name[:200])
+    name = quoted(name)
+    text = re.sub(r"\([^)]*\)", " ", name)
     horizons = {_seconds(count, unit) for count, unit in _HORIZON.findall(text)}
     is_log_return = _LOG_RETURN.search(text) is not None
     rest = _WORD.findall(_LOG_RETURN.sub(" ", _HORIZON.sub(" ", text)))

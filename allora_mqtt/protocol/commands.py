@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, field_validator
 
+from allora_mqtt.protocol.errors import excerpt
 from allora_mqtt.protocol.model import NOT_BOOL, Model, Timestamp
 from allora_mqtt.protocol.topics import SYMBOL_PATTERN, Address, Slot
 
@@ -326,6 +327,6 @@ def _symbols_from_list(items: list[Any]) -> dict[str, int | None]:
             raise ValueError('a list of symbols holds strings only, for example ["BTC","ETH"]')  # noqa: TRY004 - pydantic turns ValueError into its own
         symbol, colon, topic = item.partition(":")
         if symbol.strip() in symbols:
-            raise ValueError(f"{symbol.strip()} is there twice")
+            raise ValueError(f"{excerpt(symbol.strip())} is there twice")
         symbols[symbol.strip()] = _TOPIC_ID.validate_python(topic.strip()) if colon else None
     return symbols

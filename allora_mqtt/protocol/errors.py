@@ -47,6 +47,14 @@ class WarningCode(StrEnum):
     HAS_POSITION = "HAS_POSITION"
     FOREIGN_POSITION = "FOREIGN_POSITION"
     DUPLICATE_INSTANCE = "DUPLICATE_INSTANCE"
+    WRONG_CLOCK = "WRONG_CLOCK"
+
+
+def excerpt(written: object, longest: int = 80) -> str:
+    """Return what a stranger wrote as a sentence can show it: in quotes, printable, cut when it is long."""
+    text = str(written)
+    shown = repr(text[:longest])
+    return shown if len(shown) <= longest and len(text) <= longest else f"{shown[: longest - 1]}…"
 
 
 class BotError(Exception):

@@ -1,9 +1,9 @@
 """Everything the bot publishes: responses, retained state, heartbeat and events."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, RootModel
+from pydantic import Field, JsonValue, RootModel, StringConstraints
 
 from allora_mqtt.protocol.commands import Mode, Switch
 from allora_mqtt.protocol.errors import ErrorCode, WarningCode
@@ -355,5 +355,5 @@ class Heartbeat(Model):
     uptime_s: float
     mode: Mode
     revision: int
-    instance_id: str
+    instance_id: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
     loop_lag_ms: float

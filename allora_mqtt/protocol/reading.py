@@ -21,13 +21,15 @@ from allora_mqtt.protocol.commands import (
     SetCryptos,
     SetMode,
 )
-from allora_mqtt.protocol.errors import ErrorCode, Rejected
+from allora_mqtt.protocol.errors import ErrorCode, Rejected, excerpt
 from allora_mqtt.protocol.topics import Address, Slot
 
 MAX_PAYLOAD_BYTES: Final = 64 * 1024
 
 MAX_DEPTH: Final = 64
 """Objects and arrays inside one another, at most: what came in must fit into a response, and that into another."""
+
+_LONGEST_KEY: Final = 64
 
 _TOO_DEEP: Final = f"it is nested more than {MAX_DEPTH} levels deep"
 
@@ -78,15 +80,27 @@ def read(address: Address, payload: bytes, max_bytes: int = MAX_PAYLOAD_BYTES) -
     Returns:
         The command, or the reason (`TOO_LARGE`, `BAD_JSON`, `BAD_VALUE`, `UNSUPPORTED_ACTION`) why it is none.
     """
-    name = name_of(address)
     if len(payload) > max_bytes:
         message = f"The payload has {len(payload)} bytes; at most {max_bytes} are read."
-        return Parsed.refused(name, Envelope(), Rejected(ErrorCode.TOO_LARGE, message))
-    envelope = Envelope()
+        return Parsed.refused(name_of(address), Envelope(), Rejected(ErrorCode.TOO_LARGE, message))
     try:
-        content = _decode(payload)
-        fields, envelope_fields = _split(content)
-        envelope, fault = _read_envelope(envelope_fields)
+        content = decode(payload)
+    except Rejected as error:
+        return Parsed.refused(name_of(address), Envelope(), error)
+    return understand(address, content)
+
+
+def understand(address: Address, content: JsonValue) -> Parsed:
+    """Make a command of what a payload says.
+
+    Args:
+        address: where it was sent.
+        content: the payload's JSON, or its bare text.
+    """
+    name = name_of(address)
+    fields, envelope_fields = _split(content)
+    envelope, fault = _read_envelope(envelope_fields)
+    try:
         if fault is not None:
             raise fault
         _check_value_is_there(address, fields, envelope_fields)
@@ -95,7 +109,18 @@ def read(address: Address, payload: bytes, max_bytes: int = MAX_PAYLOAD_BYTES) -
         return Parsed.refused(name, envelope, error)
 
 
-def _decode(payload: bytes) -> JsonValue:
+def envelope_in(content: JsonValue) -> Envelope:
+    """Return as much of the envelope as can be understood."""
+    envelope, _ = _read_envelope(_split(content)[1])
+    return envelope
+
+
+def decode(payload: bytes) -> JsonValue:
+    """Return the JSON of a payload, or its text where it is bare.
+
+    Raises:
+        Rejected: `BAD_JSON`, or `BAD_VALUE` for text with a NUL in it.
+    """
     try:
         text = payload.decode("utf-8").strip()
     except UnicodeDecodeError as error:
@@ -130,7 +155,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
-        raise ValueError(f"the key {twice!r} is there twice")
+        raise ValueError(f"the key {excerpt(twice)} is there twice")
     return fields
 
 
@@ -194,7 +219,9 @@ def _as_value(fields: JsonValue) -> dict[str, JsonValue]:
 def _build_action(name: str, fields: JsonValue) -> Action:
     model = ACTIONS.get(name)
     if model is None:
-        raise Rejected(ErrorCode.UNSUPPORTED_ACTION, f"There is no action {name!r}; there are: {', '.join(ACTIONS)}.")
+        raise Rejected(
+            ErrorCode.UNSUPPORTED_ACTION, f"There is no action {excerpt(name)}; there are: {', '.join(ACTIONS)}."
+        )
     if isinstance(fields, str) and fields.upper() in {"", "PRESS"}:
         fields = {}
     if not isinstance(fields, dict):
@@ -204,9 +231,14 @@ def _build_action(name: str, fields: JsonValue) -> Action:
     return model.model_validate(fields)
 
 
+def _shown(part: str | int) -> str:
+    text = str(part)
+    return text if text.isidentifier() and len(text) <= _LONGEST_KEY else excerpt(text)
+
+
 def _bad_value(invalid: ValidationError) -> Rejected:
     error = invalid.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in error["loc"]) or "the payload"
+    place = ".".join(_shown(part) for part in error["loc"]) or "the payload"
     shown = json.dumps(error["input"], default=str)[:80]
     reason = error["msg"].removeprefix("Value error, ")
     return Rejected(ErrorCode.BAD_VALUE, f"{place}: {reason} (got {shown}).")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError
 
-from allora_mqtt.protocol.errors import ErrorCode, Rejected
+from allora_mqtt.protocol.errors import ErrorCode, Rejected, excerpt
 from allora_mqtt.protocol.model import NOT_BOOL, Amount, Model
 
 
@@ -36,32 +36,38 @@ def _knob(unit: str, step: str | None, risk: Raises) -> Knob:
     return Knob(unit, int(step) if step.isdecimal() else Decimal(step), risk)
 
 
+_Number = Annotated[Amount, Field(max_digits=40, decimal_places=20)]
+"""More digits than a float has; a number like 1e-99999999, which is in range, would keep the bot busy for minutes."""
+
+
 class RuntimeSettings(Model):
     """The limits and parameters of trading that `<base>/config/set` changes; the defaults are safe for $500."""
 
-    price_gap_pct: Annotated[Amount, Field(ge=Decimal("0.01"), le=50), _knob("%", "0.05", Raises.DOWN)] = Decimal(
+    price_gap_pct: Annotated[_Number, Field(ge=Decimal("0.01"), le=50), _knob("%", "0.05", Raises.DOWN)] = Decimal(
         "0.25"
     )
     """How far the prediction must lie from the mark before a position is opened."""
-    amount_usd: Annotated[Amount, Field(ge=5, le=1_000_000), _knob("USD", "5", Raises.UP)] = Decimal(50)
+    amount_usd: Annotated[_Number, Field(ge=5, le=1_000_000), _knob("USD", "5", Raises.UP)] = Decimal(50)
     """Money put into one trade, before leverage."""
     max_leverage: Annotated[int, Field(ge=1, le=50), NOT_BOOL, _knob("x", "1", Raises.UP)] = 2
     """The leverage used, where the asset allows it."""
-    tp_ratio: Annotated[Amount, Field(ge=Decimal("0.1"), le=10), _knob("x gap", "0.1", Raises.NEVER)] = Decimal("1.0")
+    tp_ratio: Annotated[_Number, Field(ge=Decimal("0.1"), le=10), _knob("x gap", "0.1", Raises.NEVER)] = Decimal("1.0")
     """Take profit at this many times the predicted gap."""
-    sl_ratio: Annotated[Amount, Field(ge=Decimal("0.1"), le=10), _knob("x gap", "0.1", Raises.UP)] = Decimal("0.5")
+    sl_ratio: Annotated[_Number, Field(ge=Decimal("0.1"), le=10), _knob("x gap", "0.1", Raises.UP)] = Decimal("0.5")
     """Stop at this many times the predicted gap."""
-    exit_buffer_pct: Annotated[Amount, Field(ge=0, le=50), _knob("%", "0.1", Raises.UP)] = Decimal("1.0")
+    exit_buffer_pct: Annotated[_Number, Field(ge=0, le=50), _knob("%", "0.1", Raises.UP)] = Decimal("1.0")
     """A position is closed when the prediction has turned against it by more than this."""
-    max_slippage_pct: Annotated[Amount, Field(ge=Decimal("0.01"), le=10), _knob("%", "0.1", Raises.UP)] = Decimal("0.5")
+    max_slippage_pct: Annotated[_Number, Field(ge=Decimal("0.01"), le=10), _knob("%", "0.1", Raises.UP)] = Decimal(
+        "0.5"
+    )
     """How far from the mark an entry may fill."""
-    max_spread_pct: Annotated[Amount, Field(ge=Decimal("0.01"), le=10), _knob("%", "0.1", Raises.UP)] = Decimal("0.5")
+    max_spread_pct: Annotated[_Number, Field(ge=Decimal("0.01"), le=10), _knob("%", "0.1", Raises.UP)] = Decimal("0.5")
     """No entry while the spread is wider than this."""
     max_open_positions: Annotated[int, Field(ge=1, le=250), NOT_BOOL, _knob("", "1", Raises.UP)] = 5
-    max_exposure_usd: Annotated[Amount, Field(ge=10, le=10_000_000), _knob("USD", "50", Raises.UP)] = Decimal(500)
+    max_exposure_usd: Annotated[_Number, Field(ge=10, le=10_000_000), _knob("USD", "50", Raises.UP)] = Decimal(500)
     """Upper bound of the summed notional of positions and pending entries."""
-    max_daily_loss_pct: Annotated[Amount, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(5)
-    max_drawdown_pct: Annotated[Amount, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(15)
+    max_daily_loss_pct: Annotated[_Number, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(5)
+    max_drawdown_pct: Annotated[_Number, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(15)
     cooldown_s: Annotated[int, Field(ge=0, le=604_800), NOT_BOOL, _knob("s", "60", Raises.DOWN)] = 900
     """No new entry in a coin for this long after its stop was hit."""
     strategy: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), _knob("", None, Raises.ANY)] = "allora_gap"
@@ -81,7 +87,8 @@ class RuntimeSettings(Model):
         for key in changes:
             if key not in known:
                 raise Rejected(
-                    ErrorCode.UNKNOWN_KEY, f"There is no setting {key!r}; these can be changed: {', '.join(known)}."
+                    ErrorCode.UNKNOWN_KEY,
+                    f"There is no setting {excerpt(key)}; these can be changed: {', '.join(known)}.",
                 )
         try:
             settings = type(self).model_validate({**self.model_dump(), **changes})
@@ -90,7 +97,7 @@ class RuntimeSettings(Model):
             out_of_range = first["type"] in _RANGE_ERRORS
             raise Rejected(
                 ErrorCode.OUT_OF_RANGE if out_of_range else ErrorCode.BAD_VALUE,
-                f"{first['loc'][0]} = {repr(first['input'])[:80]} is not possible: {first['msg']}.",
+                f"{first['loc'][0]} = {excerpt(first['input'])} is not possible: {first['msg']}.",
             ) from invalid
         hard_limits.check(settings)
         return settings

@@ -82,7 +82,8 @@ class Topics:
     def address(self, topic: str) -> Address | None:
         """Tell which command slot a topic is, or None where it is none."""
         prefix, _, tail = topic.partition(f"{self.base}/")
-        if prefix:
+        # No broker may deliver these characters in a topic, and nothing could be published there in return.
+        if prefix or set("+#\0") & set(tail):
             return None
         match tail.split("/"):
             case [("mode" | "cryptos" | "config") as slot, "set"]:
@@ -118,6 +119,32 @@ class Topics:
     def crypto(self, symbol: str) -> str:
         """Return the state topic of one symbol."""
         return f"{self.base}/cryptos/{symbol}"
+
+    def crypto_shown_on(self, topic: str) -> str | None:
+        """Return the symbol whose state topic this is, or None where it is none."""
+        head, _, symbol = topic.rpartition("/")
+        return symbol if head == f"{self.base}/cryptos" and symbol != "set" else None
+
+    def set_topic_for(self, topic: str) -> str | None:
+        """Return the command topic of what a state topic shows, or None for what no command sets."""
+        has_one = topic in {self.mode, self.cryptos, self.config} or self.crypto_shown_on(topic) is not None
+        return f"{topic}/set" if has_one else None
+
+    def state_topics(self) -> tuple[str, ...]:
+        """Return the retained topics that are always there, those of single symbols left out."""
+        return (
+            self.availability,
+            self.mode,
+            self.status,
+            self.info,
+            self.config,
+            self.cryptos,
+            self.catalog,
+            self.account,
+            self.positions,
+            self.health,
+            self.last_command,
+        )
 
     @property
     def availability(self) -> str:

@@ -26,6 +26,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 _MAX_BATCH: Final = 256
 _SAMPLES: Final = 200
+_UNWELL_S: Final = 3.0
 
 T = TypeVar("T")
 
@@ -88,10 +89,17 @@ class Database:
         """How long the newest commits took."""
         self.last_commit_at: float | None = None
         """When the newest commit ended, unix seconds."""
-        self.last_error: str | None = None
-        """Why the newest write failed; None while writes succeed."""
+        self._error: str | None = None
+        self._failed_at = 0.0
+        self._succeeded_since = False
         self._writer = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
         self._writer.start()
+
+    @property
+    def last_error(self) -> str | None:
+        """Why a write failed, until writes have succeeded for a few seconds: on a full disk some still do."""
+        is_over = self._succeeded_since and time.monotonic() - self._failed_at > _UNWELL_S
+        return None if is_over else self._error
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run some work in the next transaction and return its result once that is committed.
@@ -156,7 +164,7 @@ class Database:
             results = [job.work(self._connection) for job in jobs]
         self.commit_ms.append((time.perf_counter() - started) * 1000)
         self.last_commit_at = time.time()
-        self.last_error = None
+        self._succeeded_since = True
         return results
 
     def _commit_each(self, jobs: list[_Job], first_error: Exception) -> None:
@@ -196,7 +204,7 @@ class Database:
 
     def _unavailable(self, error: Exception) -> BotError:
         reason = str(getattr(error, "orig", None) or error)
-        self.last_error = reason
+        self._error, self._failed_at, self._succeeded_since = reason, time.monotonic(), False
         return BotError(
             ErrorCode.STORE_UNAVAILABLE,
             f"The database refused: {reason}. Nothing was changed; look at the disk of BOT_DATA_DIR.",

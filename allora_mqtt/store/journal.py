@@ -2,17 +2,18 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from allora_mqtt.protocol.commands import Envelope, Mode
-from allora_mqtt.protocol.errors import ErrorCode, Rejected
-from allora_mqtt.protocol.messages import Response
+from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
+from allora_mqtt.protocol.messages import ErrorInfo, Response, Status
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.store import upsert
 from allora_mqtt.store.database import Database
@@ -20,6 +21,15 @@ from allora_mqtt.store.schema import bot_commands, crypto_configs, mailbox, sett
 
 PENDING: Final = "PENDING"
 RUNNING: Final = "RUNNING"
+
+_UNREAD_SINCE: Final = "mailbox_unread_since"
+
+T = TypeVar("T")
+
+MQTT: Final = "mqtt"
+SPOOL: Final = "spool"
+
+_HEARD: Final = "heard_seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,7 @@ class Incoming:
         topic: where it was sent.
         payload: its bytes; empty where they were too many to keep.
         payload_hash: of the bytes as they came.
-        channel: the way it came in (`mqtt`).
+        channel: the way it came in: `MQTT` or `SPOOL`.
         packet_id: MQTT's packet identifier, for QoS 1.
         retained: whether it came out of the broker's mailbox rather than live.
         refusal: why it is no command, where that was seen when it came.
@@ -85,13 +95,17 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A command of which it is not known whether the broker has our acknowledgement and our response."""
+    """A command of which it is not known whether its sender's side has our response.
+
+    That is the broker, which then has our acknowledgement too, or the spool, from which the file is then gone.
+    """
 
     seq: int
     topic: str
     packet_id: int | None
     payload_hash: str
     response: Response | None
+    channel: str = MQTT
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +137,39 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._next_place = 0
+        """Which of the writes that have a place comes next; only the writer's thread looks at it."""
 
-    def record(self, incoming: Incoming) -> asyncio.Future[Recorded]:
+    def record(self, incoming: Incoming, place: int | None = None) -> asyncio.Future[Recorded]:
         """Store a command; when the future is done it survives a crash.
 
-        Its place among all writes is that of this call.
+        Args:
+            incoming: the command.
+            place: its place among what came in: it is stored after all that came before it, or not at all.
 
         Raises:
             BotError: `STORE_UNAVAILABLE`, from the future.
         """
-        return asyncio.wrap_future(self._database.submit(lambda connection: _record(connection, incoming)))
+        return self._in_place(lambda connection: _record(connection, incoming), place)
+
+    def _in_place(self, work: Callable[[Connection], T], place: int | None) -> asyncio.Future[T]:
+        """Write something in its place: when the disk refuses it, what has a later place is refused too."""
+        if place is None:
+            return asyncio.wrap_future(self._database.submit(work))
+
+        def in_turn(connection: Connection) -> T:
+            if place > self._next_place:
+                raise BotError(ErrorCode.STORE_UNAVAILABLE, "What came before it could not be stored.")
+            self._next_place = place + 1
+            return work(connection)
+
+        def take_back(done: Future[T]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                self._next_place = min(self._next_place, place)
+
+        written = self._database.submit(in_turn)
+        written.add_done_callback(take_back)
+        return asyncio.wrap_future(written)
 
     async def start(self, seq: int) -> None:
         """Note that an action, which does something each time, is about to be done."""
@@ -159,16 +196,102 @@ class Journal:
         await self._database.write(lambda connection: _apply(connection, changes, at))
 
     def answered(self, seqs: Sequence[int]) -> None:
-        """Note, some time soon, that the broker has the responses to these commands."""
+        """Note, some time soon, that the broker (or the spool) has the responses to these commands."""
         self._database.submit(
             lambda connection: connection.execute(
                 update(bot_commands).where(bot_commands.c.seq.in_(seqs)).values(answered=True)
             )
         )
 
-    def mailbox_emptied(self, topic: str) -> None:
+    def heard(self, seq: int) -> None:
+        """Note, some time soon, that the broker holds no command older than this one, which came another way."""
+        self._database.submit(lambda connection: upsert.put(connection, state, {"key": _HEARD, "value": seq}))
+
+    async def unheard(self) -> list[tuple[int, Incoming]]:
+        """Return the commands that were executed and came another way than by the broker, since it was last heard."""
+
+        def query(connection: Connection) -> list[tuple[int, Incoming]]:
+            heard = connection.execute(select(state.c.value).where(state.c.key == _HEARD)).scalar_one_or_none()
+            rows = connection.execute(
+                select(bot_commands)
+                .where(bot_commands.c.channel == SPOOL, bot_commands.c.status == Status.EXECUTED.value)
+                .where(bot_commands.c.seq > (heard or 0))
+                .order_by(bot_commands.c.seq)
+            )
+            return [(row.seq, _incoming(row)) for row in rows]
+
+        return await self._database.read(query)
+
+    def mailbox_emptied(self, topic: str, place: int | None = None) -> asyncio.Future[None]:
         """Forget what was handled on a `/set` topic up to now: the broker holds nothing there any more."""
-        self._database.submit(lambda connection: connection.execute(delete(mailbox).where(mailbox.c.topic == topic)))
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(mailbox).where(mailbox.c.topic == topic))
+
+        return self._in_place(work, place)
+
+    def mailbox_filled(self, topic: str, payload_hash: str, place: int | None = None) -> asyncio.Future[None]:
+        """Remember again what was handled on a `/set` topic: the broker may hold it there."""
+
+        def work(connection: Connection) -> None:
+            upsert.add_if_new(connection, mailbox, {"topic": topic, "payload_hash": payload_hash})
+
+        return self._in_place(work, place)
+
+    def connected(self, place: int | None = None, *, resumed: bool) -> asyncio.Future[None]:
+        """Note that the mailbox is unread from now on, and that packet identifiers of a lost session mean nothing."""
+
+        def work(connection: Connection) -> None:
+            if not resumed:
+                lost = update(bot_commands).where(bot_commands.c.answered.is_(False))
+                connection.execute(lost.values(packet_id=None))
+            newest = connection.execute(select(func.max(bot_commands.c.seq))).scalar()
+            upsert.add_if_new(connection, state, {"key": _UNREAD_SINCE, "value": newest or 0})
+
+        return self._in_place(work, place)
+
+    def mailbox_read(
+        self, refused: Mapping[int, ErrorInfo], newest: int | None = None, place: int | None = None
+    ) -> asyncio.Future[None]:
+        """Note that the mailbox has been read to its end.
+
+        Args:
+            refused: why commands, by their `seq`, lost against others that waited.
+            newest: the newest command of those that were ordered, whichever way it came.
+            place: its place among what came in.
+        """
+
+        def work(connection: Connection) -> None:
+            for seq, error in refused.items():
+                row = update(bot_commands).where(bot_commands.c.seq == seq, bot_commands.c.status == PENDING)
+                connection.execute(row.values(error_code=error.code.value, error_message=error.message))
+            connection.execute(delete(state).where(state.c.key == _UNREAD_SINCE))
+            if newest is not None:
+                upsert.put(connection, state, {"key": _HEARD, "value": newest})
+
+        return self._in_place(work, place)
+
+    async def seen_since_mailbox_was_read(self) -> list[tuple[int, Incoming]]:
+        """Return what the broker has sent, ended or not, since its mailbox was last read to its end, oldest first."""
+
+        def query(connection: Connection) -> list[tuple[int, Incoming]]:
+            since = connection.execute(select(state.c.value).where(state.c.key == _UNREAD_SINCE)).scalar()
+            if since is None:
+                return []
+            rows = select(bot_commands).where(
+                bot_commands.c.seq > since, bot_commands.c.channel == MQTT, bot_commands.c.duplicate_of.is_(None)
+            )
+            return [(row.seq, _as_taken(row)) for row in connection.execute(rows.order_by(bot_commands.c.seq))]
+
+        return await self._database.read(query)
+
+    async def outcome(self, seq: int) -> dict[str, JsonValue] | None:
+        """Return how a command ended, if it has."""
+
+        def query(connection: Connection) -> dict[str, JsonValue] | None:
+            return connection.execute(select(bot_commands.c.response).where(bot_commands.c.seq == seq)).scalar()
+
+        return await self._database.read(query)
 
     async def handled_in_mailbox(self) -> dict[str, set[str]]:
         """Return, by `/set` topic, the payload hashes handled since the broker last held nothing there."""
@@ -200,14 +323,15 @@ class Journal:
         return await self._database.read(query)
 
     async def unanswered(self) -> list[Unanswered]:
-        """Return the commands whose answer the broker may not have, oldest first."""
+        """Return the commands whose answer the broker (or the spool) may not have, oldest first."""
 
         def query(connection: Connection) -> list[Unanswered]:
             rows = connection.execute(
                 select(bot_commands).where(bot_commands.c.answered.is_(False)).order_by(bot_commands.c.seq)
             )
             return [
-                Unanswered(row.seq, row.topic, row.packet_id, row.payload_hash, _response(row.response)) for row in rows
+                Unanswered(row.seq, row.topic, row.packet_id, row.payload_hash, _response(row.response), row.channel)
+                for row in rows
             ]
 
         return await self._database.read(query)
@@ -324,6 +448,12 @@ def _incoming(row: Row[Any]) -> Incoming:
         fills_mailbox=False,
         refusal=None if row.error_code is None else Rejected(ErrorCode(row.error_code), row.error_message),
     )
+
+
+def _as_taken(row: Row[Any]) -> Incoming:
+    """Return a command as it was taken: what is stored as the error of one that failed has not kept it from running."""
+    incoming = _incoming(row)
+    return replace(incoming, refusal=None) if row.status == Status.FAILED else incoming
 
 
 def _response(stored: dict[str, JsonValue] | None) -> Response | None:

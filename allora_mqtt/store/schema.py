@@ -90,7 +90,8 @@ bot_commands = Table(
     Column("answered", Boolean, nullable=False, server_default=false()),
     sqlite_autoincrement=True,
 )
-"""The journal. `status` is PENDING, RUNNING, or how the command ended; `answered` once the broker has the response."""
+"""The journal. `status` is PENDING, RUNNING, or how the command ended; `answered` once the broker has the
+response, or the command's file has left the spool."""
 
 Index(
     "uq_bot_commands_command_id",

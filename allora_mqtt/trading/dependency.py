@@ -29,7 +29,8 @@ class Dependency:
 
     def allows(self, now: float) -> bool:
         """Whether it may be asked now: always while closed, once in a while when open."""
-        return self._opened_at is None or now - self._opened_at >= _OPEN_S
+        # A clock that was set back meanwhile is no reason to wait for it.
+        return self._opened_at is None or not 0 <= now - self._opened_at < _OPEN_S
 
     def succeeded(self, now: float, latency_ms: float) -> bool:
         """Note an answer; tell whether that closed the breaker."""

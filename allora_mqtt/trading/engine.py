@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _GATE_TIMEOUT_S: Final = 2.0
 _MAX_ACCOUNT_AGE_S: Final = 30.0
 _MAX_QUOTE_AGE_S: Final = 30.0
+_CLOCK_TOLERANCE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class Engine:
         self._new_id = new_id
         self._clock = clock
         self._observer = observer
+        self._may_trade = False
+        self._stands_aside = False
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._entered: set[tuple[int, float]] = set()
@@ -128,10 +131,8 @@ class Engine:
         """Take over what the bot has been told; entries are allowed from now on when `may_trade`."""
         self._orders = orders
         self.reconciler.settings = orders.settings
-        if may_trade:
-            self._gate.open()
-        else:
-            self._gate.close(0)
+        self._may_trade = may_trade
+        self._set_gate()
         for symbol in [symbol for symbol in self.signals if symbol not in orders.active]:
             del self.signals[symbol]
         self._follow_topics()
@@ -139,7 +140,14 @@ class Engine:
 
     async def block_entries(self) -> bool:
         """Let no further entry leave; when this returns True none is on its way to the socket either."""
+        self._may_trade = False
         return await self._gate.aclose(_GATE_TIMEOUT_S)
+
+    def stand_aside(self, *, aside: bool) -> None:
+        """Make no entries for as long as another bot is in the way, whatever the mode."""
+        self._stands_aside = aside
+        self._set_gate()
+        self._on_news()
 
     async def catalog(self, timeout_s: float) -> Catalog:
         """Return the catalog, waiting for it when the bot has only just started.
@@ -192,6 +200,11 @@ class Engine:
         """Cancel resting entries, now that the bot is stopped, and close every position too when `flat`."""
         self._spawn(self._stand_down(flat=flat))
 
+    def clock_wrong_by_s(self) -> float | None:
+        """Return how far this machine's clock is ahead of the exchange's (below 0: behind), None when it is right."""
+        ahead_s = self._executor.clock_ahead_s
+        return ahead_s if abs(ahead_s) > _CLOCK_TOLERANCE_S else None
+
     def usable_prediction(self, symbol: str) -> Prediction | None:
         """Return the newest prediction of a symbol, if it may be traded on."""
         prediction, quote = self.feed.predictions.get(symbol), self.feed.quotes.get(symbol)
@@ -201,6 +214,12 @@ class Engine:
         return prediction if unusable is None else None
 
     # the cycle
+
+    def _set_gate(self) -> None:
+        if self._may_trade and not self._stands_aside:
+            self._gate.open()
+        else:
+            self._gate.close(0)
 
     def _on_news(self) -> None:
         self._wake.set()
@@ -276,11 +295,13 @@ class Engine:
         """Return what stands against any entry in this symbol now, apart from the limits."""
         account = self.portfolio.account
         obstacles = (
+            (self._stands_aside, "another bot uses this base topic"),
             (not self._gate.is_open, f"no entries in {self._orders.mode}"),
+            (self.clock_wrong_by_s() is not None, "the clock of this machine is wrong"),
             (bool(self.reconciler.trips), "a limit on losses was reached"),
             ((prediction.topic_id, prediction.at) in self._entered, "this prediction has been traded on"),
-            (account is None or now.timestamp() - account.at > _MAX_ACCOUNT_AGE_S, "the account is not known"),
-            (now.timestamp() - quote.at > _MAX_QUOTE_AGE_S, "the price is old"),
+            (account is None or abs(now.timestamp() - account.at) > _MAX_ACCOUNT_AGE_S, "the account is not known"),
+            (abs(now.timestamp() - quote.at) > _MAX_QUOTE_AGE_S, "the price is old"),
             (self.reconciler.unresolved(quote.symbol), "it is not known yet what became of an earlier order"),
         )
         return next((why for stands, why in obstacles if stands), None)
@@ -339,7 +360,8 @@ class Engine:
     def _look_for_exits(self) -> None:
         if self._orders.mode is Mode.STANDBY and self._standby_exits == "hold":
             return
-        now = self._clock()
+        # A wrong clock is no reason to close anything early.
+        now = self._executor.exchange_time()
         for holding in list(self.portfolio.holdings.values()):
             if not holding.seen or self._closer.is_busy(holding.symbol):
                 continue

@@ -86,6 +86,15 @@ class Executor:
         self._observer = observer
         self._leverage: dict[str, int] = {}
 
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far the clock of this machine is ahead of the exchange's."""
+        return self._hyperliquid.clock_ahead_s
+
+    def exchange_time(self) -> datetime:
+        """Return the time as the exchange has it."""
+        return datetime.fromtimestamp(self._hyperliquid.now_s(), UTC)
+
     async def enter(self, plan: EntryPlan, asset: Asset, order_id: str, signal_id: str, reason: str) -> Filled:
         """Open a position with its target and stop, all in one action.
 
@@ -181,7 +190,7 @@ class Executor:
         if status is None:
             expires_at_ms = json.loads(order["envelope"])["expiresAfter"] if order["envelope"] else 0
             # The exchange may show an order a second after it ran; wait for three beyond the last moment it could.
-            if self._clock().timestamp() * 1000 < expires_at_ms + 3000:
+            if self._hyperliquid.now_s() * 1000 < expires_at_ms + 3000:
                 return None
             status = "never_ran"
         await self._ledger.update_order(order["order_id"], {"status": status, "updated_at": self._clock()})
@@ -327,7 +336,7 @@ class Executor:
         return f"0x{self._new_id()}"
 
     def _deadline_ms(self) -> int:
-        return int(self._clock().astimezone(UTC).timestamp() * 1000) + _LIFETIME_MS
+        return int(self._hyperliquid.now_s() * 1000) + _LIFETIME_MS
 
 
 def order_view(row: Any) -> OrderView:  # noqa: ANN401 - a row of the ledger

@@ -50,7 +50,7 @@ class Feed:
         self._assets: Mapping[str, Asset] = {}
         self._topics: dict[int, Topic] = {}
         self._wanted: Mapping[str, int] = {}
-        self._next_poll: dict[int, float] = {}
+        self._next_poll: dict[int, float] = {}  # on the monotonic clock: the other may be set back by hours
         self._wanted_changed = asyncio.Event()
         self._limit = asyncio.Semaphore(_CONCURRENT_REQUESTS)
         self.hyperliquid_health = Dependency("hyperliquid")
@@ -148,11 +148,13 @@ class Feed:
     async def _follow_predictions(self) -> None:
         await self.catalog_ready.wait()
         while True:
-            now = self._clock()
+            now_s = time.monotonic()
             due = {
-                symbol: topic_id for symbol, topic_id in self._wanted.items() if self._next_poll.get(topic_id, 0) <= now
+                symbol: topic_id
+                for symbol, topic_id in self._wanted.items()
+                if self._next_poll.get(topic_id, now_s) <= now_s
             }
-            if due and self.allora_health.allows(now):
+            if due and self.allora_health.allows(self._clock()):
                 await asyncio.gather(*(self._poll(symbol, topic_id) for symbol, topic_id in due.items()))
             self._wanted_changed.clear()
             try:
@@ -166,7 +168,7 @@ class Feed:
         if topic is None:
             return
         # Each topic as often as its epoch needs: three looks at each value.
-        self._next_poll[topic_id] = self._clock() + min(_MAX_POLL_S, max(_MIN_POLL_S, topic.epoch_s / 3))
+        self._next_poll[topic_id] = time.monotonic() + min(_MAX_POLL_S, max(_MIN_POLL_S, topic.epoch_s / 3))
         try:
             async with self._limit:
                 inference = await self._timed(self.allora_health, self._allora.inference(topic_id))

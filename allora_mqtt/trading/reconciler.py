@@ -241,7 +241,7 @@ class Reconciler:
         return names
 
     def _depth_is_due(self) -> bool:
-        return self._last_deep is None or (self._clock() - self._last_deep).total_seconds() >= self._interval_s
+        return self._last_deep is None or _is_over(self._last_deep, self._clock(), self._interval_s)
 
     async def _load_expected(self, holding: Holding) -> None:
         """Take over an entry that an earlier run may have sent: it counts as on its way until that is known."""
@@ -315,7 +315,7 @@ class Reconciler:
                 continue
             since = self._stopless_since.setdefault(symbol, now)
             self._last_deep = None
-            if (now - since).total_seconds() >= _STOPLESS_S:
+            if _is_over(since, now, _STOPLESS_S):
                 log.warning("The position in %s has no stop on the exchange", symbol)
                 try:
                     await protect(holding)
@@ -336,7 +336,7 @@ class Reconciler:
             log.error("Breaker %s: %s", name, reason)
             self._observer.on_trip(name, reason)
             await self._store_books()
-        if self._last_equity is None or (now - self._last_equity).total_seconds() >= _EQUITY_INTERVAL_S:
+        if self._last_equity is None or _is_over(self._last_equity, now, _EQUITY_INTERVAL_S):
             self._last_equity = now
             await self._ledger.add_equity(now, account.equity_usd, self._portfolio.exposure_usd())
             await self._store_books()
@@ -348,3 +348,8 @@ class Reconciler:
         if results is not None:
             stored["results"] = dict(results.to_state())
         await self._ledger.put_state(stored)
+
+
+def _is_over(since: datetime, now: datetime, span_s: float) -> bool:
+    """Tell whether a span of time has passed; one that began in what is now the future has: the clock was set back."""
+    return not 0 <= (now - since).total_seconds() < span_s

@@ -86,7 +86,7 @@ class Settlement:
         if not found:
             return
         owners = await self._ledger.order_ids([fill.oid for fill in found])
-        rows = [_fill_row(fill, owners) for fill in found]
+        rows = [fill_row(fill, owners) for fill in found]
         for row in await self._ledger.add_fills(rows):
             self._observer.on_fill(fill_view(row))
         self._fills_since = max(row["at"] for row in rows)
@@ -119,7 +119,7 @@ class Settlement:
             await self.take_fills()
             closing = await self._closing_fills(holding)
         patience = _FILLS_AFTER if own is not None and own.filled >= holding.size else VISIBLE_AFTER
-        if _size(closing) < holding.size and now - since <= patience:
+        if _size(closing) < holding.size and timedelta(0) <= now - since <= patience:
             return None
         reason = await self._why(closing, own)
         pnl = sum((row["closed_pnl_usd"] for row in closing), Decimal(0))
@@ -170,7 +170,8 @@ def _size(rows: list[Mapping[str, Any]]) -> Decimal:
     return sum((row["size"] for row in rows), Decimal(0))
 
 
-def _fill_row(fill: Fill, owners: Mapping[int, str]) -> dict[str, Any]:
+def fill_row(fill: Fill, owners: Mapping[int, str]) -> dict[str, Any]:
+    """Return a fill as it is stored; `owners` are our orders by the exchange's id."""
     return {
         "fill_id": f"{fill.tid}-{fill.oid}",
         "oid": fill.oid,

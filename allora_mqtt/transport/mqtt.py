@@ -32,6 +32,9 @@ _RECEIVE_MAXIMUM: Final = 500
 """How many unacknowledged commands the broker may have on the way: bounds memory, and is room for group commit."""
 _MAX_IN_FLIGHT_OUT: Final = 200
 _MAX_BACKOFF_S: Final = 5.0
+_LASTING_S: Final = 10.0
+"""A connection that was lost sooner counts as a failed one: two clients with one id would take turns without end."""
+_TAKEN_OVER: Final = "Session taken over"
 _UNSUPPORTED_VERSION: Final = frozenset({"Unsupported protocol version", "Unspecified error", "Protocol error"})
 
 
@@ -57,10 +60,17 @@ class Subscription:
 
     Attributes:
         keep_retain_flag: MQTT 5: deliver live messages with the retain flag their sender set.
+        is_essential: whether the bot cannot work without it; if so its messages wait for the bot while it is away.
     """
 
     topic_filter: str
     keep_retain_flag: bool = False
+    is_essential: bool = True
+
+    @property
+    def qos(self) -> int:
+        """The quality of service that is asked for."""
+        return int(self.is_essential)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,7 @@ class MqttLink:
     Args:
         settings: login, TLS, protocol, session.
         endpoint: the broker.
-        subscriptions: what to subscribe to on each connect, all with QoS 1.
+        subscriptions: what to subscribe to on each connect.
         will: published by the broker when the bot vanishes.
         listener: told what happens.
         jitter: returns a number from 0 to 1, for the backoff.
@@ -98,7 +108,7 @@ class MqttLink:
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
-        self._subscriptions = subscriptions
+        self._subscriptions = list(subscriptions)
         self._will = will
         self._listener = listener
         self._jitter = jitter
@@ -141,14 +151,22 @@ class MqttLink:
                     self._report(str(error), failures)
                     failures += 1
                 else:
-                    failures = 0
+                    since = self._loop.time()
                     await self._stay_connected()
+                    failures = failures if self._loop.time() - since < _LASTING_S else 0
                     self._report(self._lost_reason, failures)
-                    failures = 1
+                    failures += 1
                 pause_s = min(_MAX_BACKOFF_S, 0.1 * 2 ** min(failures, 10))
                 await asyncio.sleep(pause_s * (0.5 + self._jitter() / 2))
         finally:
             self._disconnect()
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Subscribe to more, now and on each connect; what is subscribed to already is left out."""
+        new = [each for each in subscriptions if each not in self._subscriptions]
+        self._subscriptions += new
+        if self._up and new:
+            self._client.subscribe([(each.topic_filter, self._options(each)) for each in new])
 
     def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1, correlation: bytes | None = None
@@ -157,7 +175,7 @@ class MqttLink:
 
         Returns:
             Done when the broker has acknowledged it (QoS 0: when it was handed to the socket); cancelled when the line
-            is cut before. paho then sends a QoS 1 message again after the reconnect.
+            is cut before: the broker may have it or not, and it is not sent again.
         """
         sent: asyncio.Future[None] = self._loop.create_future()
         if not self._up:
@@ -213,6 +231,9 @@ class MqttLink:
         self._lost_reason = "connection lost"
         self._connack = self._loop.create_future()
         self._suback = self._loop.create_future()
+        # A new one each time: paho would send again, before it subscribes, what the old one had not got acknowledged,
+        # and an old clear would take a newer command out of the mailbox, unread.
+        self._client = self._make_client()
         try:
             await asyncio.to_thread(self._open)
         except OSError as error:
@@ -275,7 +296,6 @@ class MqttLink:
         is_v5 = self._version is MQTTProtocolVersion.MQTTv5
         self._disconnect()
         self._version = MQTTProtocolVersion.MQTTv311 if is_v5 else MQTTProtocolVersion.MQTTv5
-        self._client = self._make_client()
 
     async def _subscribe(self) -> None:
         result, _ = self._client.subscribe(
@@ -287,20 +307,24 @@ class MqttLink:
         if not self._suback.done():
             raise ConnectFailed("did not acknowledge SUBSCRIBE")
         refused = [
-            subscription.topic_filter
+            subscription
             for subscription, answer in zip(self._subscriptions, self._suback.result(), strict=False)
             if answer.is_failure
         ]
+        essential = [each.topic_filter for each in refused if each.is_essential]
+        if essential:
+            raise ConnectFailed(f"does not let this user read {', '.join(essential)}; see the broker's ACL")
         if refused:
-            raise ConnectFailed(f"does not let this user read {', '.join(refused)}; see the broker's ACL")
+            names = ", ".join(each.topic_filter for each in refused)
+            log.warning("The broker does not let this user read %s: whoever publishes there is not noticed", names)
 
     def _options(self, subscription: Subscription) -> Any:  # noqa: ANN401 - paho takes an int or options
         if self._version is not MQTTProtocolVersion.MQTTv5:
-            return 1
+            return subscription.qos
         # Retained messages are asked for on every connect: one published with QoS 0 while the bot was away exists
         # nowhere else, and retainHandling=1 would leave it there (seen on mosquitto 2.0.11).
         return SubscribeOptions(
-            qos=1,
+            qos=subscription.qos,
             retainAsPublished=subscription.keep_retain_flag,
             retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE,
         )
@@ -344,8 +368,17 @@ class MqttLink:
             self._connack.set_result(reason)
 
     def _on_disconnect(
-        self, _client: paho.Client, _data: object, _flags: object, reason: ReasonCode, _properties: object
+        self, client: paho.Client, _data: object, _flags: object, reason: ReasonCode, _properties: object
     ) -> None:
+        if client is not self._client:
+            return
+        if str(reason) == _TAKEN_OVER:
+            self._listener.on_taken_over()
+            self._set_down(
+                f"somebody else with the client id {self._settings.effective_client_id} has taken the session; "
+                "stop one of the two, or give it another MQTT_CLIENT_ID"
+            )
+            return
         self._set_down(str(reason))
 
     def _on_subscribe(

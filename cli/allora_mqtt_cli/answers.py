@@ -28,20 +28,21 @@ def show_history(output: Output, response: Response) -> None:
     if not isinstance(rows, list):
         _show(output, response.data)
         return
-    spoken = [{**row, "said": said(row.get("command"))} for row in rows if isinstance(row, dict)]
+    spoken = [{**row, "said": said(row.get("command"), row.get("channel"))} for row in rows if isinstance(row, dict)]
     _show(output, {"commands": [*spoken]}, _HISTORY)
 
 
-def said(payload: JsonValue) -> str:
-    """Return what a recorded payload says, without its envelope."""
+def said(payload: JsonValue, channel: JsonValue = "mqtt") -> str:
+    """Return what a recorded payload says, without its envelope, and without its name where that stands in it."""
     text = str(payload or "")
     try:
         content = json.loads(text)
     except ValueError:
         content = text
     if isinstance(content, dict):
-        content = {key: value for key, value in content.items() if key not in Envelope.model_fields}
-        content = content["value"] if content.keys() == {"value"} else content
+        left_out = Envelope.model_fields.keys() | ({"name"} if channel == "spool" else set())
+        content = {key: value for key, value in content.items() if key not in left_out}
+        content = next(iter(content.values())) if content.keys() in ({"value"}, {"arguments"}) else content
     words = describe(content)
     return words if len(words) <= _LONGEST_SAID else f"{words[:_LONGEST_SAID]}…"
 

@@ -76,7 +76,8 @@ class Broker:
             )
         else:
             advice = "Check MQTT_HOST and MQTT_PORT (or --host and --port), MQTT_TLS, and that the broker runs."
-        message = f"The broker at {self.address} cannot be reached: {reason}. {advice}"
+        way_around = "On the bot's own machine `--via spool` sends commands without a broker."
+        message = f"The broker at {self.address} cannot be reached: {reason}. {advice} {way_around}"
         return CliError(ExitCode.NO_ANSWER, "BROKER_UNREACHABLE", message)
 
     def refused(self, reason: str) -> CliError:

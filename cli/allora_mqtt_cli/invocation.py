@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,6 +17,13 @@ from allora_mqtt_cli.output import Output
 
 if TYPE_CHECKING:
     from allora_mqtt.configuration import Loaded
+
+
+class Via(StrEnum):
+    """The ways to the bot."""
+
+    MQTT = "mqtt"
+    SPOOL = "spool"
 
 
 def _new_id() -> str:
@@ -33,6 +41,7 @@ class Invocation:
     Attributes:
         flags: settings given on the command line, by setting name (`MQTT_HOST`).
         timeout_s: how long to wait for the broker, and then for an answer.
+        via: which way commands go to the bot.
         no_wait: whether the broker's acknowledgement is enough.
         output: where results and errors are written.
         new_id: makes the id of a command.
@@ -41,6 +50,7 @@ class Invocation:
 
     flags: dict[str, object] = field(default_factory=dict)
     timeout_s: float = 5
+    via: Via = Via.MQTT
     no_wait: bool = False
     output: Output = field(default_factory=Output)
     new_id: Callable[[], str] = _new_id

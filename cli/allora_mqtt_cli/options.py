@@ -7,13 +7,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from allora_mqtt_cli.invocation import Invocation
+from allora_mqtt_cli.invocation import Invocation, Via
 
 _PANEL: Final = "Connection and output"
 
 CONNECTION: Final = ("host", "port", "username", "base_topic")
 READS: Final = (*CONNECTION, "timeout", "json")
-SENDS: Final = (*READS, "no_wait")
+ASKS: Final = (*READS, "via")
+SENDS: Final = (*ASKS, "no_wait")
 LOCAL: Final = ("json",)
 
 _SETTING: Final = {
@@ -81,6 +82,16 @@ _ANNOTATIONS: Final[dict[str, Any]] = {
         bool,
         typer.Option("--json", help="Write JSON, errors too.", rich_help_panel=_PANEL, show_default=False),
     ],
+    "via": Annotated[
+        Via | None,
+        typer.Option(
+            "--via",
+            help="The way to the bot; spool is a folder in BOT_DATA_DIR, for when the broker is down.",
+            rich_help_panel=_PANEL,
+            show_default=False,
+            case_sensitive=False,
+        ),
+    ],
     "no_wait": Annotated[
         bool,
         typer.Option(
@@ -99,7 +110,7 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     The command sees them through `Invocation.of(ctx)`; its first parameter must be the context.
 
     Args:
-        names: which of the shared options make sense for the command: `SENDS`, `READS`, `LOCAL`, …
+        names: which of the shared options make sense for the command: `SENDS`, `ASKS`, `READS`, `LOCAL`, …
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -135,5 +146,7 @@ def _take_over(invocation: Invocation, values: dict[str, Any]) -> None:
             invocation.flags[setting] = values[name]
     if values.get("timeout") is not None:
         invocation.timeout_s = values["timeout"]
+    if values.get("via") is not None:
+        invocation.via = values["via"]
     invocation.output.as_json |= values.get("json", False)
     invocation.no_wait |= values.get("no_wait", False)

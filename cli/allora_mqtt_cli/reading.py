@@ -94,8 +94,7 @@ def show_cryptos(invocation: Invocation) -> None:
 
 def ping(invocation: Invocation) -> None:
     """Write how long the bot takes to answer, seen from here."""
-    with session.open_client(invocation) as client:
-        answered = session.ask(invocation, client, Ping())
+    answered = session.answer(invocation, Ping())
     round_trip_ms, inside_ms = answered.round_trip_s * 1000, answered.response.duration_ms
     if invocation.output.as_json:
         document: dict[str, Any] = {"round_trip_ms": round(round_trip_ms, 3), "bot_ms": inside_ms}

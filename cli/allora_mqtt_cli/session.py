@@ -19,8 +19,9 @@ from allora_mqtt_cli.broker import Broker
 from allora_mqtt_cli.client import Client
 from allora_mqtt_cli.connection import Connection
 from allora_mqtt_cli.errors import CliError, ExitCode
-from allora_mqtt_cli.invocation import Invocation
+from allora_mqtt_cli.invocation import Invocation, Via
 from allora_mqtt_cli.output import Output
+from allora_mqtt_cli.spool import SpoolClient
 
 Shown = Callable[[Output, Response], None]
 """Writes the data of an answer for people."""
@@ -47,6 +48,9 @@ def open_client(invocation: Invocation, loaded: Loaded | None = None) -> Iterato
     Raises:
         CliError: the configuration cannot be used, or the broker not be reached.
     """
+    if invocation.via is Via.SPOOL:
+        message = "What is shown comes from the broker; --via spool is for commands and questions to the bot itself."
+        raise CliError(ExitCode.USAGE, "USAGE", message)
     settings = (loaded or invocation.load()).settings
     broker = Broker.of(settings)
     if broker.username is not None and broker.password is None:
@@ -102,11 +106,10 @@ def command(
         CliError: the command was not executed, or nobody answered.
     """
     body = build(model, fields or {})
-    with open_client(invocation) as client:
-        if invocation.no_wait:
-            _write_sent(invocation, client, body, expires_s)
-            return
-        response = ask(invocation, client, body, expires_s).response
+    if invocation.no_wait:
+        _send_only(invocation, body, expires_s)
+        return
+    response = answer(invocation, body, expires_s).response
     if invocation.output.as_json:
         invocation.output.document(response.model_dump(mode="json"))
         return
@@ -118,6 +121,21 @@ def command(
         invocation.output.note(f"{warning.message} ({warning.code})")
 
 
+def answer(invocation: Invocation, body: Body, expires_s: float | None = None) -> Answered:
+    """Send one command the way that is asked for, and return the bot's answer.
+
+    Raises:
+        CliError: the command was not executed, or nobody answered.
+    """
+    if invocation.via is Via.SPOOL:
+        client = SpoolClient(invocation.load().settings)
+        started = time.monotonic()
+        sent = client.send(body, envelope(invocation, expires_s))
+        return _executed(client.answer_to(sent, invocation.timeout_s), time.monotonic() - started)
+    with open_client(invocation) as connected:
+        return ask(invocation, connected, body, expires_s)
+
+
 def ask(invocation: Invocation, client: Client, body: Body, expires_s: float | None = None) -> Answered:
     """Send one command over an open connection and return the bot's answer.
 
@@ -127,10 +145,14 @@ def ask(invocation: Invocation, client: Client, body: Body, expires_s: float | N
     reply = client.request(body, envelope(invocation, expires_s))
     if reply.response is None:
         raise outcome.no_answer(reply, invocation.timeout_s)
-    error = outcome.problem(reply.response)
+    return _executed(reply.response, reply.round_trip_s)
+
+
+def _executed(response: Response, round_trip_s: float) -> Answered:
+    error = outcome.problem(response)
     if error is not None:
         raise error
-    return Answered(reply.response, reply.round_trip_s)
+    return Answered(response, round_trip_s)
 
 
 def note_staleness(output: Output, availability: Availability | None) -> None:
@@ -150,11 +172,19 @@ def no_state(topic: str) -> CliError:
     return CliError(ExitCode.NO_ANSWER, "NO_STATE", message)
 
 
-def _write_sent(invocation: Invocation, client: Client, body: Body, expires_s: float | None) -> None:
+def _send_only(invocation: Invocation, body: Body, expires_s: float | None) -> None:
     carried = envelope(invocation, expires_s)
-    started = time.monotonic()
-    reply = client.send(body, carried)
-    took_ms = (time.monotonic() - started) * 1000
+    if invocation.via is Via.SPOOL:
+        sent = SpoolClient(invocation.load().settings).send(body, carried)
+        if invocation.output.as_json:
+            invocation.output.document({"id": carried.id, "file": str(sent), "sent": True})
+        else:
+            invocation.output.say(f"Written to {sent} (id {carried.id}).", "green")
+        return
+    with open_client(invocation) as client:
+        started = time.monotonic()
+        reply = client.send(body, carried)
+        took_ms = (time.monotonic() - started) * 1000
     if invocation.output.as_json:
         document = {"id": carried.id, "topic": reply.topic, "retained": reply.retained, "sent": True}
         invocation.output.document(document)

@@ -13,8 +13,9 @@ from tests.support.net import free_port, until
 _SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 MOSQUITTO = shutil.which("mosquitto", path=_SEARCH)
 MOSQUITTO_PUB = shutil.which("mosquitto_pub", path=_SEARCH)
+MOSQUITTO_SUB = shutil.which("mosquitto_sub", path=_SEARCH)
 
-
+_CONNECT = b"\x10\x0c\0\4MQTT\4\2\0\x3c\0\0"
 _OURS = """
 listener 1883 127.0.0.1
 allow_anonymous true
@@ -23,6 +24,7 @@ persistence_location /var/lib/mosquitto/
 autosave_interval 1
 autosave_on_changes true
 max_queued_messages 0
+set_tcp_nodelay true
 """
 
 
@@ -52,16 +54,25 @@ class Mosquitto:
         log = (self._folder / "mosquitto.log").open("ab")
         self._process = subprocess.Popen([MOSQUITTO, "-c", str(self._config)], stdout=log, stderr=log)
         log.close()
-        until(self._listens, "mosquitto listening", 10)
+        until(self._serves, "mosquitto serving", 10)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
             self._process.wait(10)
 
-    def _listens(self) -> bool:
+    def kill(self) -> bytes:
+        """SIGKILL it, and return everything that it had on disk by then."""
+        self.stop(signal.SIGKILL)
+        kept = self._folder / "mosquitto.db"
+        return kept.read_bytes() if kept.exists() else b""
+
+    def _serves(self) -> bool:
+        """Whether it answers: it listens a moment before it takes signals, and forgets a SIGTERM of that moment."""
         try:
-            socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+            with socket.create_connection(("127.0.0.1", self.port), 0.2) as probe:
+                probe.sendall(_CONNECT)
+                probe.recv(1)
         except OSError:
             return False
         return True

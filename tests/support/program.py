@@ -58,6 +58,12 @@ class Bot:
                 stderr=log,
             )
 
+    @property
+    def pid(self) -> int:
+        """The process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -9,7 +9,7 @@ import typer
 
 from allora_mqtt_cli.commands.control import PANEL, Expires, symbol_of
 from allora_mqtt_cli.invocation import Invocation
-from allora_mqtt_cli.options import READS, SENDS, takes
+from allora_mqtt_cli.options import ASKS, READS, SENDS, takes
 
 
 class Where(StrEnum):
@@ -52,7 +52,7 @@ def listing(ctx: typer.Context) -> None:
     reading.show_cryptos(Invocation.of(ctx))
 
 
-@takes(*READS)
+@takes(*ASKS)
 def search(
     ctx: typer.Context,
     text: Annotated[str, typer.Argument(help="Part of a symbol; everything without.", show_default=False)] = "",

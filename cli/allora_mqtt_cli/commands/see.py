@@ -8,7 +8,7 @@ import typer
 
 from allora_mqtt_cli.commands.control import symbol_of
 from allora_mqtt_cli.invocation import Invocation
-from allora_mqtt_cli.options import READS, takes
+from allora_mqtt_cli.options import ASKS, READS, takes
 
 PANEL: Final = "See"
 
@@ -52,7 +52,7 @@ def positions(ctx: typer.Context) -> None:
     reading.show_positions(Invocation.of(ctx))
 
 
-@takes(*READS)
+@takes(*ASKS)
 def trades(
     ctx: typer.Context,
     limit: Limit = 50,
@@ -66,7 +66,7 @@ def trades(
     session.command(Invocation.of(ctx), Trades, fields, show=answers.show_trades)
 
 
-@takes(*READS)
+@takes(*ASKS)
 def performance(
     ctx: typer.Context, days: Annotated[int, typer.Option(help="How far back.", min=1, max=3650)] = 30
 ) -> None:
@@ -77,7 +77,7 @@ def performance(
     session.command(Invocation.of(ctx), Performance, {"days": days}, show=answers.show_performance)
 
 
-@takes(*READS)
+@takes(*ASKS)
 def history(ctx: typer.Context, limit: Limit = 50) -> None:
     """List the newest commands and how they ended."""
     from allora_mqtt.protocol.commands import History
@@ -97,7 +97,7 @@ def events(
     watching.tail_events(Invocation.of(ctx), count)
 
 
-@takes(*READS)
+@takes(*ASKS)
 def ping(ctx: typer.Context) -> None:
     """Measure the round trip to the bot."""
     from allora_mqtt_cli import reading

@@ -11,7 +11,7 @@ from allora_mqtt_cli.main import main
 {run}
 print(" ".join(sorted(sys.modules)), file=sys.stderr)
 """
-BOT = {"hyperliquid", "eth_account", "sqlalchemy", "amqtt", "aiohttp", "alembic", "structlog"}
+BOT = {"watchfiles", "hyperliquid", "eth_account", "sqlalchemy", "amqtt", "aiohttp", "alembic", "structlog"}
 SLOW = {"paho", "pydantic_settings", "allora_mqtt.protocol.messages", "allora_mqtt.configuration"}
 
 

@@ -95,6 +95,18 @@ def test_what_a_payload_says(payload: str | None, said: str) -> None:
     assert answers.said(payload) == said
 
 
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ('{"name":"mode","value":"ACTIVE","id":"a"}', "ACTIVE"),
+        ('{"name":"activate_set","arguments":{"name":"defi"}}', "name defi"),
+        ('{"name":"ping"}', ""),
+    ],
+)
+def test_what_a_file_says(payload: str, said: str) -> None:
+    assert answers.said(payload, "spool") == said
+
+
 def test_catalog_shows_topics() -> None:
     found = {"symbol": "BTC", "active": True, "price": 91000, "volume_24h": 2e9, "max_leverage": 40}
     topics = [{"id": 14, "kind": "price", "horizon": "8h"}]

@@ -16,15 +16,18 @@ from allora_mqtt.control.dispatcher import Dispatcher, Outcome
 from allora_mqtt.control.inbox import Inbox
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.control.outbox import Outbox
+from allora_mqtt.control.spool import Spool
 from allora_mqtt.control.wire import Packet
 from allora_mqtt.protocol.commands import Body, Flatten, Mode, SetConfig, SetCrypto, SetMode, Switch
 from allora_mqtt.protocol.errors import BotError
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
+from allora_mqtt.protocol.spool import FOLDER
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.migrate import migrate
+from allora_mqtt.transport.spool import SpoolFolder
 
 
 @dataclass
@@ -112,9 +115,10 @@ class Bench:
     """One life of the bot's command path."""
 
     def __init__(
-        self, database: Database, desired: Desired, clock: "Clock", policy: WaitingPolicy, *, clear: bool
+        self, database: Database, desired: Desired, clock: "Clock", policy: WaitingPolicy, folder: Path, *, clear: bool
     ) -> None:
         self.database = database
+        self.folder = folder / FOLDER
         self.clock = clock
         self.topics = Topics("bot")
         self.wire = HandWire()
@@ -124,6 +128,8 @@ class Bench:
         self.handlers = NotingHandlers(clock)
         self.dispatcher = Dispatcher(self.journal, self.handlers, self.outbox, self.topics, desired, policy, clock)
         self.inbox = Inbox(self.topics, self.journal, self.dispatcher, self.outbox, clock, clear_mailbox=clear)
+        self.spool = Spool(SpoolFolder(self.folder), self.journal, self.inbox, clock)
+        self.dispatcher.on_ended = self.spool.ended
         self.dispatcher.on_finished = self.inbox.finished
         self.dispatcher.on_answered = self.inbox.answered
         self.acknowledged: list[int] = []
@@ -150,6 +156,7 @@ class Bench:
         retained: bool = False,
         packet_id: int | None = None,
         again: bool = False,
+        qos: int = 1,
         **extra: Any,
     ) -> int:
         identifier = next(self._packet_ids) if packet_id is None else packet_id
@@ -162,7 +169,7 @@ class Bench:
             topic=topic,
             payload=content,
             retained=retained,
-            packet_id=identifier,
+            packet_id=identifier if qos else None,
             acknowledge=lambda: self.acknowledged.append(identifier),
             again=again,
             **extra,
@@ -215,6 +222,7 @@ async def life(
     policy: WaitingPolicy | None = None,
     clear: bool = True,
     before_load: Callable[[Bench], None] | None = None,
+    spooling: bool = False,
 ) -> AsyncIterator[Bench]:
     """Live once on the journal in a folder; leaving is a crash: nothing is said, nothing is finished."""
     url = f"sqlite:///{folder / 'journal.sqlite3'}"
@@ -222,11 +230,14 @@ async def life(
     database = Database(url)
     saved = await Journal(database).saved()
     desired = rules.at_start(saved, default_mode, {}, RuntimeSettings(), clock())
-    bench = Bench(database, desired, clock, policy or WaitingPolicy("run", 60), clear=clear)
+    bench = Bench(database, desired, clock, policy or WaitingPolicy("run", 60), folder, clear=clear)
     if before_load is not None:
         before_load(bench)
+    await bench.spool.load()
     await bench.inbox.load()
     tasks = [asyncio.create_task(bench.inbox.run()), asyncio.create_task(bench.dispatcher.run())]
+    if spooling:
+        tasks.append(asyncio.create_task(bench.spool.run()))
     try:
         yield bench
         for task in tasks:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from allora_mqtt.control.dispatcher import Accepted
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.protocol.commands import Flatten, Mode, Ping, SetConfig, SetMode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
@@ -14,7 +15,7 @@ from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.journal import Changes, Incoming, Recorded
-from tests.unit.control.bench import Clock, life
+from tests.unit.control.bench import Bench, Clock, life
 
 MODE = "bot/mode/set"
 
@@ -171,8 +172,10 @@ async def test_standby_blocks_entries_though_the_disk_takes_nothing(
     async with life(tmp_path, clock, default_mode=DefaultMode.ACTIVE) as bench:
         bench.online()
 
-        async def refuse(_incoming: Incoming) -> Recorded:
-            raise BotError(ErrorCode.STORE_UNAVAILABLE, "The disk is full.")
+        def refuse(_incoming: Incoming, _place: int) -> asyncio.Future[Recorded]:
+            refused: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+            refused.set_exception(BotError(ErrorCode.STORE_UNAVAILABLE, "The disk is full."))
+            return refused
 
         store = bench.journal.record
         monkeypatch.setattr(bench.journal, "record", refuse)
@@ -184,6 +187,74 @@ async def test_standby_blocks_entries_though_the_disk_takes_nothing(
         monkeypatch.setattr(bench.journal, "record", store)
         assert sorted(await bench.outcomes(2)) == ["EXECUTED", "EXECUTED"]
         assert bench.mode() is Mode.STANDBY
+
+
+async def test_what_came_before_a_standby_that_waits_for_the_disk_opens_the_gate_no_more(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock, default_mode=DefaultMode.ACTIVE) as bench:
+        bench.online()
+        bench.handlers.hold = asyncio.Event()
+        bench.deliver("bot/config/tp_ratio/set", "2")
+        await bench.quiet()
+        await _refuse(bench, "INSERT")
+        bench.deliver(MODE, "STANDBY")
+        await bench.quiet()
+        bench.handlers.hold.set()
+        assert await bench.outcomes(1) == ["EXECUTED"]
+        assert (bench.mode(), bench.handlers.trading[-1]) == (Mode.ACTIVE, False)
+        await _accept(bench)
+        assert await bench.outcomes(2) == ["EXECUTED", "EXECUTED"]
+        assert bench.mode() is Mode.STANDBY
+        bench.deliver(MODE, "ACTIVE")
+        await bench.outcomes(3)
+        assert bench.handlers.trading[-1] is True
+
+
+async def test_a_standby_sent_twice_while_the_disk_was_full_keeps_the_gate_closed_no_longer_than_it_must(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        await _refuse(bench, "INSERT")
+        for _ in range(2):
+            bench.deliver(MODE, {"value": "STANDBY", "id": "a"})
+        await bench.quiet()
+        await _accept(bench)
+        assert sorted(await bench.outcomes(2)) == ["DUPLICATE", "EXECUTED"]
+        bench.deliver(MODE, "ACTIVE")
+        await bench.outcomes(3)
+        assert bench.handlers.trading[-1] is True
+
+
+async def test_a_command_whose_end_cannot_be_stored_waits_and_runs_once(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        await _refuse(bench, "UPDATE")
+        bench.deliver("bot/config/tp_ratio/set", "2")
+        bench.deliver("bot/config/tp_ratio/set", "3")
+        await bench.quiet()
+        assert bench.responses() == []
+        assert bench.dispatcher.desired.settings.tp_ratio != 2
+        await _accept(bench)
+        assert await bench.outcomes(2) == ["EXECUTED", "EXECUTED"]
+        assert [body.value for body in bench.handlers.ran if isinstance(body, SetConfig)] == [
+            {"tp_ratio": "2"},
+            {"tp_ratio": "3"},
+        ]
+        assert bench.dispatcher.desired.settings.tp_ratio == 3
+        assert await bench.journal.unfinished() == []
+
+
+async def _refuse(bench: Bench, verb: str) -> None:
+    body = "BEGIN SELECT RAISE(ABORT, 'full'); END"
+    await bench.database.write(
+        lambda connection: connection.exec_driver_sql(f"CREATE TRIGGER full BEFORE {verb} ON bot_commands {body}")
+    )
+
+
+async def _accept(bench: Bench) -> None:
+    await bench.database.write(lambda connection: connection.exec_driver_sql("DROP TRIGGER full"))
 
 
 async def test_an_id_runs_once_for_ever_and_the_first_outcome_comes_back(tmp_path: Path, clock: Clock) -> None:
@@ -225,13 +296,21 @@ async def test_a_query_that_was_running_at_the_crash_is_answered_after_it(tmp_pa
         assert await second.outcomes(1) == ["EXECUTED"]
 
 
-async def test_a_duplicate_that_had_not_ended_at_the_crash_is_still_a_duplicate(tmp_path: Path, clock: Clock) -> None:
+def dies_before(_accepted: Accepted) -> None:
+    """Stands where a command is handed on, for a bot that dies between that and the journal."""
+
+
+async def test_a_duplicate_that_had_not_ended_at_the_crash_is_still_a_duplicate(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with life(tmp_path, clock) as first:
         first.online()
         first.deliver("bot/request/ping", {"id": "a"})
         await first.outcomes(1)
         first.handlers.hold = asyncio.Event()
         first.deliver("bot/request/reset_breaker", {"id": "blocks"})
+        await first.quiet()
+        monkeypatch.setattr(first.dispatcher, "submit", dies_before)
         first.deliver("bot/request/ping", {"id": "a"})
         await first.quiet()
     async with life(tmp_path, clock) as second:
@@ -244,12 +323,14 @@ async def test_a_duplicate_that_had_not_ended_at_the_crash_is_still_a_duplicate(
     ("payload", "retained", "code"), [(b" " * 70_000, False, "TOO_LARGE"), (b"PRESS", True, "RETAINED_ACTION")]
 )
 async def test_what_was_refused_when_it_came_is_refused_after_a_crash(
-    tmp_path: Path, clock: Clock, payload: bytes, code: str, *, retained: bool
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, payload: bytes, code: str, *, retained: bool
 ) -> None:
     async with life(tmp_path, clock) as first:
         first.online()
         first.handlers.hold = asyncio.Event()
         first.deliver("bot/request/reset_breaker", {"id": "blocks"})
+        await first.quiet()
+        monkeypatch.setattr(first.dispatcher, "submit", dies_before)
         first.deliver("bot/request/flatten", payload, retained=retained)
         await first.quiet()
     async with life(tmp_path, clock) as second:
@@ -510,6 +591,142 @@ async def test_a_late_active_does_not_undo_a_standby_that_said_no_time(tmp_path:
         await bench.outcomes(1)
         bench.deliver(MODE, {"value": "ACTIVE", "issued_at": early})
         assert (await bench.outcomes(2))[1] == "SUPERSEDED"
+
+
+async def _end_while_unsettled(bench: Bench, *commands: tuple[str, bool]) -> None:
+    """Deliver commands before the mailbox has been read to its end, and let urgent ones run."""
+    bench.connect()
+    for payload, retained in commands:
+        bench.deliver(MODE, payload, retained=retained)
+    await bench.quiet()
+
+
+async def test_a_standby_that_ran_before_a_crash_still_stands_against_the_mailbox(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        await _end_while_unsettled(first, ("STANDBY", False))
+        assert await first.outcomes(1) == ["EXECUTED"]
+    async with life(tmp_path, clock) as second:
+        second.connect()
+        second.deliver(MODE, "ACTIVE", retained=True)
+        second.mailbox_read()
+        assert await second.outcomes(1) == ["AMBIGUOUS_ORDER"]
+        assert second.mode() is Mode.STANDBY
+
+
+async def test_a_standby_that_did_not_run_before_a_crash_stands_against_the_mailbox(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life(tmp_path, clock) as first:
+        monkeypatch.setattr(first.dispatcher, "submit", lambda _accepted: None)
+        await _end_while_unsettled(first, ("STANDBY", False))
+    async with life(tmp_path, clock) as second:
+        second.connect()
+        second.deliver(MODE, "ACTIVE", retained=True)
+        second.mailbox_read()
+        assert sorted(await second.outcomes(2)) == ["AMBIGUOUS_ORDER", "EXECUTED"]
+        assert second.mode() is Mode.STANDBY
+
+
+async def test_a_standby_whose_gate_was_slow_stands_against_the_mailbox_after_a_crash(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life(tmp_path, clock) as first:
+
+        async def still_on_its_way(_body: object) -> BotError:
+            return BotError(ErrorCode.INTERNAL, "An order was on its way.")
+
+        monkeypatch.setattr(first.handlers, "prepare", still_on_its_way)
+        await _end_while_unsettled(first, ("STANDBY", False))
+        assert await first.outcomes(1) == ["FAILED"]
+    async with life(tmp_path, clock) as second:
+        second.connect()
+        second.deliver(MODE, "ACTIVE", retained=True)
+        second.mailbox_read()
+        assert await second.outcomes(1) == ["AMBIGUOUS_ORDER"]
+
+
+@pytest.mark.parametrize("issued", [False, True])
+async def test_a_refusal_decided_before_a_crash_is_the_answer_after_it(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, *, issued: bool
+) -> None:
+    early, late = rfc3339(clock()), rfc3339(clock() + timedelta(seconds=1))
+    async with life(tmp_path, clock) as first:
+        first.connect()
+        first.deliver(MODE, {"value": "STANDBY"} | ({"issued_at": late} if issued else {}))
+        await first.outcomes(1)
+        first.deliver(MODE, {"value": "ACTIVE"} | ({"issued_at": early} if issued else {}), retained=True)
+        await first.quiet()
+        monkeypatch.setattr(first.dispatcher, "submit", lambda _accepted: None)
+        first.mailbox_read()
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.online()
+        await second.outcomes(1)
+        response = second.responses()[0]
+        told = (response["status"], response["error"]["code"])
+        assert told == (("SUPERSEDED", "SUPERSEDED") if issued else ("REJECTED", "AMBIGUOUS_ORDER"))
+        assert second.handlers.ran == []
+
+
+async def test_what_was_settled_does_not_stand_against_what_is_sent_later(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as first:
+        await _end_while_unsettled(first, ("STANDBY", False))
+        first.mailbox_read()
+        await first.quiet()
+    async with life(tmp_path, clock) as second:
+        second.connect()
+        second.deliver(MODE, "ACTIVE", retained=True)
+        second.mailbox_read()
+        assert await second.outcomes(1) == ["EXECUTED"]
+
+
+async def test_the_end_of_what_waited_on_a_lost_connection_says_nothing_of_the_next(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.connect()
+        release = threading.Event()
+        bench.database.submit(lambda _connection: release.wait(5))
+        bench.deliver("bot/request/ping", "")
+        bench.mailbox_read()
+        await asyncio.sleep(0)
+        bench.connect()
+        release.set()
+        await bench.quiet()
+        bench.deliver(MODE, "STANDBY")
+        bench.deliver(MODE, "ACTIVE", retained=True)
+        await bench.quiet()
+        bench.mailbox_read()
+        assert await bench.outcomes(3) == ["EXECUTED", "EXECUTED", "AMBIGUOUS_ORDER"]
+        assert bench.mode() is Mode.STANDBY
+
+
+async def test_an_echo_told_again_does_not_forget_what_came_after_it(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.wire.acknowledges = False
+        bench.deliver(MODE, "", packet_id=5)
+        bench.deliver(MODE, "ACTIVE", packet_id=6)
+        await bench.outcomes(1)
+        bench.connect()
+        bench.deliver(MODE, "", packet_id=5, again=True)
+        bench.deliver(MODE, "ACTIVE", packet_id=6, again=True)
+        bench.deliver(MODE, "ACTIVE", retained=True)
+        bench.mailbox_read()
+        await bench.quiet()
+        assert bench.handlers.ran == [SetMode(value=Mode.ACTIVE)]
+
+
+async def test_a_mailbox_is_not_emptied_before_it_has_been_read(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.connect()
+        bench.deliver(MODE, "STANDBY")
+        await bench.outcomes(1)
+        await bench.quiet()
+        assert bench.wire.on(MODE) == []
+        bench.mailbox_read()
+        await bench.quiet()
+        assert bench.wire.on(MODE) == [b""]
 
 
 # start and age
@@ -817,3 +1034,58 @@ async def test_the_revision_rises_with_each_change_and_survives_a_restart(tmp_pa
         assert second.dispatcher.desired.revision == start + 4
         assert dict(second.dispatcher.desired.active) == {"BTC": 14}
         assert str(second.dispatcher.desired.settings.price_gap_pct) == "0.5"
+
+
+async def test_what_is_no_command_is_answered_while_another_runs_and_does_not_wait(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.deliver("bot/request/ping", {"id": "ended"})
+        await bench.outcomes(1)
+        bench.handlers.hold = asyncio.Event()
+        bench.deliver("bot/request/ping", {"id": "runs"})
+        for _ in range(300):
+            bench.deliver("bot/mode/set", "active!")
+        bench.deliver("bot/request/ping", {"id": "ended"})
+        bench.deliver("bot/request/ping", {"id": "runs"})
+        assert sorted(set(await bench.outcomes(302))) == ["BAD_VALUE", "DUPLICATE", "EXECUTED"]
+        bench.handlers.hold.set()
+        await bench.outcomes(304)
+        # The repetition of the one that ran has waited to say how it ended.
+        firsts = [each["data"]["first"]["status"] for each in bench.responses() if each["status"] == "DUPLICATE"]
+        assert firsts == ["EXECUTED", "EXECUTED"]
+
+
+async def test_commands_that_wait_have_a_bound_in_bytes_too(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allora_mqtt.control.dispatcher._MAX_WAITING_BYTES", 100)
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.handlers.hold = asyncio.Event()
+        bench.deliver("bot/request/ping", "")
+        await bench.quiet()
+        for number in range(3):
+            bench.deliver("bot/request/history", {"id": f"{number}", "transaction": "x" * 20})
+        bench.deliver("bot/mode/set", "STANDBY")
+        assert sorted(await bench.outcomes(2)) == ["EXECUTED", "OVERLOADED"]
+        bench.handlers.hold.set()
+        assert sorted(await bench.outcomes(5)) == ["EXECUTED"] * 4 + ["OVERLOADED"]
+        bench.deliver("bot/request/ping", "")
+        assert sorted(await bench.outcomes(6)) == ["EXECUTED"] * 5 + ["OVERLOADED"]
+
+
+async def test_commands_that_the_disk_does_not_take_are_left_with_the_broker_beyond_a_bound(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allora_mqtt.control.inbox._MAX_WAITING_BYTES", 100)
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        first = [bench.deliver("bot/request/ping", {"transaction": "x" * 100}) for _ in range(3)]
+        await bench.outcomes(1)
+        await bench.quiet()
+        assert bench.acknowledged == first[:1]
+        again = bench.deliver("bot/request/ping", {"transaction": "x" * 100})
+        await bench.outcomes(2)
+        assert bench.acknowledged == [first[0], again]

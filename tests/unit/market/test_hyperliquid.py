@@ -55,6 +55,16 @@ async def test_connecting_is_one_request(gateway: Hyperliquid, exchange: FakeExc
     assert [kind for kind, _ in exchange.requests] == ["meta"]
 
 
+@pytest.mark.parametrize(("exchange_ms", "expected"), [(990_000, 990.0), (1_010_000, 1010.0), (999_000, 1000.0)])
+async def test_it_counts_as_the_exchange_does_when_its_own_clock_is_wrong(
+    gateway: Hyperliquid, exchange: FakeExchange, exchange_ms: int, expected: float
+) -> None:
+    exchange.answers["clearinghouseState"] = {**STATE, "time": exchange_ms}
+    await gateway.user_state()
+    assert gateway.clock_ahead_s == 1000 - exchange_ms / 1000
+    assert gateway.now_s() == expected
+
+
 async def test_reads_ask_for_the_account(gateway: Hyperliquid, exchange: FakeExchange) -> None:
     exchange.answers |= {
         "clearinghouseState": STATE,

@@ -22,3 +22,11 @@ def test_threads_never_share_one() -> None:
     with ThreadPoolExecutor(8) as pool:
         nonces = list(pool.map(lambda _: source.next(), range(2000)))
     assert len(set(nonces)) == 2000
+
+
+def test_it_comes_back_from_where_a_wrong_clock_had_led_it_and_the_exchange_takes_none() -> None:
+    day_ms = 86_400_000
+    times = iter([3 * day_ms, 5, 6])
+    source = NonceSource(lambda: next(times))
+    assert [source.next() for _ in range(3)] == [3 * day_ms, 5, 6]
+    assert NonceSource(lambda: 0, last=day_ms).next() == day_ms + 1

@@ -71,7 +71,8 @@ def test_an_unreadable_interval_is_left_out(changes: dict[str, Any]) -> None:
         ({"topic_id": "14"}, "topic 14"),
         ({"topic_id": None}, "cannot be read"),
         ({"timestamp": "soon"}, "cannot be read"),
-        ({"timestamp": 0}, "no time"),
+        ({"timestamp": 0}, "not a time"),
+        ({"timestamp": 1_795_000_000_000}, "not a time in seconds"),
     ],
 )
 def test_an_unreadable_inference_is_refused(changes: dict[str, Any], words: str) -> None:
@@ -122,6 +123,14 @@ def test_a_price_published_as_a_log_return_is_refused() -> None:
     assert odd.interval_68 is None
 
 
+@pytest.mark.parametrize("value", ["0", "-1"])
+def test_a_price_that_is_not_above_zero_is_refused(value: str) -> None:
+    with pytest.raises(BotError, match="not above zero"):
+        to_prediction(inference(value), PRICE, Decimal(3000))
+    odd = to_prediction(inference("3000", (Decimal(value), Decimal(3000))), PRICE, Decimal(3000))
+    assert odd.interval_68 is None
+
+
 def test_a_value_of_another_topic_or_kind_is_refused() -> None:
     for topic in (parse_topic(8, "ETH 8h Price"), parse_topic(9, "ETH 8h Volatility"), parse_topic(9, "ETH Price")):
         with pytest.raises(BotError, match="PREDICTION_UNAVAILABLE"):
@@ -147,7 +156,6 @@ def test_a_prediction_is_unusable_with_its_reason() -> None:
     assert "future" in (reason(now=float("nan")) or "")
     assert "20.1 %" in (reason(value="3602") or "")
     assert "away" in (reason(value="2398") or "")
-    assert "not above zero" in (reason(value="-1") or "")
     assert "not above zero" in (reason(mark="0") or "")
     assert "not above zero" in (reason(mark="NaN") or "")
 

@@ -215,3 +215,16 @@ def test_the_description_ends_at_the_hard_limit(key: str) -> None:
     assert describe(RuntimeSettings(), above)[key].max == Decimal(RANGES[key][1])
     others: dict[str, Any] = {name: state for name, state in described.items() if name != key}
     assert others == {name: state for name, state in describe(RuntimeSettings(), FREE).items() if name != key}
+
+
+@pytest.mark.parametrize("number", ["1e-21", "1e-99999999", "0.3" + "1" * 60_000])
+def test_a_number_in_range_of_more_digits_than_anybody_means_is_refused(number: str) -> None:
+    assert refused({"exit_buffer_pct": number}).code is ErrorCode.BAD_VALUE
+    assert RuntimeSettings().changed({"exit_buffer_pct": 0.1 + 0.2}, FREE).exit_buffer_pct > 0
+
+
+def test_what_was_wrong_is_said_in_a_short_printable_line() -> None:
+    for key, value in (("\x1b" * 5000, "1"), ("strategy", "\x00" * 5000), ("max_leverage", "x" * 5000)):
+        message = refused({key: value}).message
+        assert message.isprintable()
+        assert len(message) < 500

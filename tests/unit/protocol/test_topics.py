@@ -6,7 +6,7 @@ from allora_mqtt.protocol.topics import BASE_PATTERN, Address, Event, Slot, Topi
 
 BASES = ["bot", "bots/alice", "Home-1/floor_2/bot", "a", "0"]
 
-words = st.text(st.characters(codec="utf-8", exclude_characters="/"), max_size=12)
+words = st.text(st.characters(codec="utf-8", exclude_characters="/+#\0"), max_size=12)
 bases = st.from_regex(BASE_PATTERN, fullmatch=True).filter(lambda base: len(base) < 40)
 addresses = st.one_of(
     st.sampled_from([Address(Slot.MODE), Address(Slot.CRYPTOS), Address(Slot.CONFIG)]),
@@ -66,6 +66,9 @@ def test_every_address_leads_to_a_topic_and_back(base: str, address: Address) ->
         "{base}/cryptos/BTC/ETH/set",
         "{base}/config/a/b/set",
         "{base}/request",
+        "{base}/request/#",
+        "{base}/cryptos/+/set",
+        "{base}/config/max\0leverage/set",
         "{base}/request/close/BTC",
         "{base}/response/mode",
         "{base}/{base}/mode/set",

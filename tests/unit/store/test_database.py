@@ -105,11 +105,14 @@ async def test_what_a_failing_write_did_before_it_failed_is_undone(database: Dat
     assert keys(path) == {"other"}
 
 
-async def test_a_failing_write_leaves_the_next_one_alone(database: Database, path: Path) -> None:
+async def test_a_failing_write_leaves_the_next_one_alone(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for faulty in (fail, violate):
         with pytest.raises((KeyError, BotError)):
             await database.write(faulty)
         await database.write(put(faulty.__name__))
+        monkeypatch.setattr("allora_mqtt.store.database._UNWELL_S", 0.0)
         assert database.last_error is None
     assert keys(path) == {"fail", "violate"}
 
@@ -151,7 +154,7 @@ async def test_a_commit_is_on_the_disk_when_it_returns(database: Database) -> No
 
 
 async def test_a_full_disk_refuses_the_write_and_stores_nothing_until_there_is_room(
-    database: Database, path: Path
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = Disk(database)
     for attempt in ("first", "second"):
@@ -165,6 +168,9 @@ async def test_a_full_disk_refuses_the_write_and_stores_nothing_until_there_is_r
     disk.is_full = False
     await database.write(put("third", "x" * 1_000_000))
     assert keys(path) == {"third"}
+    just_after = database.last_error
+    assert just_after is not None, "one write that succeeds is not a disk that is well"
+    monkeypatch.setattr("allora_mqtt.store.database._UNWELL_S", 0.0)
     assert database.last_error is None
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 

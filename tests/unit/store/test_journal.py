@@ -51,6 +51,30 @@ def with_id(command_id: str) -> Incoming:
     return incoming(envelope=Envelope(id=command_id))
 
 
+async def test_a_command_that_was_refused_is_numbered_before_those_that_came_after_it(
+    journal: Journal, database: Database
+) -> None:
+    def refuse(connection: Any) -> None:
+        condition = "WHEN NEW.name = 'unlucky'"
+        body = "BEGIN SELECT RAISE(ABORT, 'full'); END"
+        connection.exec_driver_sql(f"CREATE TRIGGER full BEFORE INSERT ON bot_commands {condition} {body}")
+
+    await database.write(refuse)
+    first, unlucky, after = range(3)
+    tried = [
+        journal.record(incoming(), first),
+        journal.record(incoming(name="unlucky"), unlucky),
+        journal.record(incoming(), after),
+    ]
+    refused = await asyncio.gather(*tried, return_exceptions=True)
+    assert [isinstance(each, BotError) for each in refused] == [False, True, True]
+    await database.write(lambda connection: connection.exec_driver_sql("DROP TRIGGER full"))
+    with pytest.raises(BotError, match="before it could not be stored"):
+        await journal.record(incoming(), after)
+    again = await asyncio.gather(journal.record(incoming(), unlucky), journal.record(incoming(), after))
+    assert [recorded.seq for recorded in again] == [2, 3]
+
+
 async def test_commands_are_numbered_in_the_order_of_their_arrival(journal: Journal) -> None:
     seqs = [(await journal.record(incoming())).seq for _ in range(3)]
     together = await asyncio.gather(*(journal.record(incoming()) for _ in range(20)))

@@ -77,3 +77,9 @@ def test_latencies_are_those_of_the_newest_answers() -> None:
     health = dependency.health(0)
     assert health.latency_p50_ms == pytest.approx(100, abs=1)
     assert health.latency_p99_ms == pytest.approx(198, abs=1)
+
+
+def test_a_clock_that_was_set_back_does_not_keep_an_open_breaker_shut() -> None:
+    dependency = broken(at=10_000)
+    assert not dependency.allows(10_001)
+    assert dependency.allows(100)

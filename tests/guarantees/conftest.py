@@ -1,0 +1,34 @@
+"""The storms that several promises are judged by; each is lived through once."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.guarantees.scale import SCALE
+from tests.guarantees.storm import Aftermath, stormed
+from tests.support.mosquitto import MOSQUITTO, Mosquitto
+
+STORMS = [
+    pytest.param("mosquitto, MQTT 5", marks=pytest.mark.xdist_group("storm on MQTT 5")),
+    pytest.param("mosquitto, MQTT 3.1.1", marks=pytest.mark.xdist_group("storm on MQTT 3.1.1")),
+    pytest.param("own broker, MQTT 3.1.1", marks=pytest.mark.xdist_group("storm on our own broker")),
+]
+
+
+@pytest.fixture(scope="session", params=STORMS)
+def storm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Aftermath]]:
+    """Where a storm was, and what it left."""
+    where: str = request.param
+    folder: Path = tmp_path_factory.mktemp("storm")
+    mosquitto = None
+    with ExitStack() as stack:
+        if where.startswith("mosquitto"):
+            if MOSQUITTO is None:
+                pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
+            mosquitto = Mosquitto(folder / "mosquitto")
+            mosquitto.start()
+            stack.callback(mosquitto.stop)
+        version = where.rpartition(" ")[2]
+        yield where, stack.enter_context(stormed(folder, where, version, mosquitto, SCALE))

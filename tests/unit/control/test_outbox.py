@@ -1,0 +1,22 @@
+"""The way out, while the wire comes and goes."""
+
+from allora_mqtt.control.outbox import Outbox
+from allora_mqtt.protocol.messages import ErrorInfo
+from tests.unit.control.bench import HandWire
+
+
+async def test_events_that_were_on_the_way_when_the_line_was_cut_are_sent_again_in_their_order() -> None:
+    outbox, wire = Outbox(), HandWire()
+    outbox.attach(wire)
+    wire.acknowledges = False
+    for message in ("first", "second"):
+        outbox.event("bot/event/order", ErrorInfo(code="INTERNAL", message=message))
+    wire.is_up = False
+    for sent in wire.sent:
+        sent.future.cancel()
+    outbox.lost()
+    outbox.event("bot/event/order", ErrorInfo(code="INTERNAL", message="third"))
+    wire.sent.clear()
+    wire.is_up = True
+    outbox.publish_everything()
+    assert [sent.payload.decode().split('"')[-2] for sent in wire.sent] == ["first", "second", "third"]
