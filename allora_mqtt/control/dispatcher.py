@@ -147,6 +147,7 @@ class Dispatcher:
         self._changing = asyncio.Lock()
         self._overtaken_before = desired.mode_seq
         self._unwritten: list[Parsed] = []
+        self._answering: set[int] = set()
         self.desired = desired
         """What holds now."""
         self.on_finished: Callable[[Accepted], None] = _ignore
@@ -212,9 +213,9 @@ class Dispatcher:
             return new
 
     async def republish_answers(self) -> None:
-        """Send again the responses that the broker may not have got before the bot died."""
+        """Send again the responses that the broker may not have got before, but none that is on its way now."""
         for entry in await self._journal.unanswered():
-            if entry.response is not None and entry.channel == MQTT:
+            if entry.response is not None and entry.channel == MQTT and entry.seq not in self._answering:
                 sent = self._outbox.send(self._topics.response(entry.response.name), encode(entry.response))
                 sent.add_done_callback(partial(self._on_answered, entry))
 
@@ -333,6 +334,7 @@ class Dispatcher:
         command = Unanswered(
             accepted.seq, incoming.topic, incoming.packet_id, incoming.payload_hash, response, incoming.channel
         )
+        self._answering.add(accepted.seq)
         sent.add_done_callback(partial(self._on_answered, command))
         if accepted.reply_to is not None and self._may_reply_to(accepted.reply_to.topic):
             self._outbox.send(accepted.reply_to.topic, payload, correlation=accepted.reply_to.correlation)
@@ -361,6 +363,7 @@ class Dispatcher:
         return is_name and not topic.startswith(f"{self._topics.base}/")
 
     def _on_answered(self, command: Unanswered, done: asyncio.Future[None]) -> None:
+        self._answering.discard(command.seq)
         if not done.cancelled():
             if command.channel == MQTT:
                 self._journal.answered([command.seq])

@@ -278,7 +278,7 @@ def test_a_queued_standby_and_an_unseen_retained_active_end_in_standby(
         watcher.publish("mode/set", "STANDBY")
         watcher.forget()
         bot.start()
-        until(lambda: len(watcher.all("response/mode")) == 2, "two answers")
+        until(lambda: len(set(watcher.all("response/mode"))) == 2, "two answers")  # each comes once or more
         answers = [json.loads(answer) for answer in watcher.all("response/mode")]
         outcomes = {(answer["status"], answer["error"] and answer["error"]["code"]) for answer in answers}
         assert outcomes == {("EXECUTED", None), ("REJECTED", "AMBIGUOUS_ORDER")}

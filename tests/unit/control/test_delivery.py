@@ -380,6 +380,16 @@ async def test_answers_the_broker_may_not_have_are_sent_again(tmp_path: Path, cl
         assert third.responses() == []
 
 
+async def test_an_answer_on_its_way_is_not_sent_a_second_time(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.wire.acknowledges = False
+        bench.deliver(MODE, {"value": "ACTIVE", "id": "a"})
+        await bench.outcomes(1)
+        await bench.dispatcher.republish_answers()
+        assert [response["id"] for response in bench.responses()] == ["a"]
+
+
 # retained commands
 
 
