@@ -30,6 +30,8 @@ from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
 
 _CLOCK_DIFFERENCE: Final = timedelta(seconds=5)
+_FARTHEST_AHEAD: Final = timedelta(days=1)
+"""No clock is wrong by more and still believed: one in the year 9999 would supersede everything that comes after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,11 @@ def issued_after(
     one that waited while the bot was away says nothing.
     """
     issued = dict(desired.issued)
-    at = envelope.issued_at or (None if waited else received_at - _CLOCK_DIFFERENCE)
-    if at is None:
+    if envelope.issued_at is not None:
+        at = min(envelope.issued_at, received_at + _FARTHEST_AHEAD)
+    elif not waited:
+        at = received_at - _CLOCK_DIFFERENCE
+    else:
         return issued
     mine = things(body)
     if "cryptos/*" in mine:

@@ -580,6 +580,16 @@ async def test_issue_times_decide_where_both_senders_say_them(
         assert bench.mode() is ends_in
 
 
+async def test_a_command_from_the_year_9999_does_not_supersede_those_of_tomorrow(tmp_path: Path, clock: Clock) -> None:
+    async with life(tmp_path, clock) as bench:
+        bench.online()
+        bench.deliver(MODE, {"value": "STANDBY", "issued_at": "9999-12-31T23:59:59Z"})
+        bench.deliver(MODE, {"value": "ACTIVE", "issued_at": rfc3339(clock() + timedelta(hours=1))})
+        assert await bench.outcomes(2) == ["EXECUTED", "SUPERSEDED"]
+        bench.deliver(MODE, {"value": "ACTIVE", "issued_at": rfc3339(clock() + timedelta(hours=25))})
+        assert await bench.outcomes(3) == ["EXECUTED", "SUPERSEDED", "EXECUTED"]
+
+
 async def test_a_late_active_issued_before_a_standby_that_ran_is_superseded(tmp_path: Path, clock: Clock) -> None:
     async with life(tmp_path, clock) as bench:
         bench.online()
