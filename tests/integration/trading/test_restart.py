@@ -98,7 +98,7 @@ async def test_an_entry_that_was_announced_and_not_sent_is_forgotten(bench: Benc
     bot = await bench.start({"ETH": ETH})
     assert bot.engine.reconciler.unresolved("ETH")
     await until(lambda: not bot.engine.reconciler.unresolved("ETH"), "it is forgotten")
-    assert await bot.ledger.open_positions() == []
+    await until(lambda: not bench.stored("select 1 from positions where closed_at is null"), "it is stored as closed")
     assert bot.portfolio.holdings == {}
 
 
