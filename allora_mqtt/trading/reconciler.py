@@ -167,12 +167,15 @@ class Reconciler:
         async with self._looking:
             account = await self._hyperliquid.user_state()
             now = self._clock()
-            before = self._portfolio.account
+            before, sizes = self._portfolio.account, self._sizes()
             self._portfolio.take(account, now)
             moved = before is None or {symbol: position.size for symbol, position in before.positions.items()} != {
                 symbol: position.size for symbol, position in account.positions.items()
             }
             await self._executor.learn_leverage(account)
+            for symbol, size in self._sizes().items():
+                if size != sizes.get(symbol):
+                    await self._ledger.put_position(self._portfolio.holdings[symbol].row())
             if deep or moved:
                 self._portfolio.resting = await self._hyperliquid.open_orders()
                 self._known_orders |= await self._ledger.known_orders(
@@ -256,6 +259,9 @@ class Reconciler:
             self._portfolio.results = replace(results, day_start_usd=account.equity_usd, peak_usd=account.equity_usd)
         await self._store_books()
         return names
+
+    def _sizes(self) -> dict[str, Decimal]:
+        return {symbol: holding.size for symbol, holding in self._portfolio.holdings.items()}
 
     def _depth_is_due(self) -> bool:
         return self._last_deep is None or _is_over(self._last_deep, self._clock(), self._interval_s)
