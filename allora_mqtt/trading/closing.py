@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from allora_mqtt.market.orders import BudgetSpent
+from allora_mqtt.market.orders import BudgetSpent, OutcomeUnknown
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.trading.execution import Executor
@@ -187,8 +187,7 @@ class Closer:
                 return closed
             filled = Decimal(0)
             try:
-                # A close that was sent and may still run is waited for, and followed by another only if it left any.
-                filled = await self._reconciler.recovery.exits(symbol) or await self._send(present, reason, attempt)
+                filled = await self._send_once(present, reason, attempt)
             except BudgetSpent:
                 raise
             except BotError as error:
@@ -200,6 +199,16 @@ class Closer:
         if symbol not in self._portfolio.holdings:
             return closed
         raise last or BotError(ErrorCode.EXCHANGE_REJECTED, f"Only {closed} {symbol} could be closed; try again.")
+
+    async def _send_once(self, present: Holding, reason: str, attempt: int) -> Decimal:
+        """Send a close unless one may still run, and return how many coins were closed, answered or not."""
+        recovery = self._reconciler.recovery
+        if earlier := await recovery.exits(present.symbol):
+            return earlier
+        try:
+            return await self._send(present, reason, attempt)
+        except OutcomeUnknown:
+            return await recovery.exits(present.symbol)
 
     async def _send(self, present: Holding, reason: str, attempt: int) -> Decimal:
         symbol = present.symbol
