@@ -147,7 +147,7 @@ class Recovery:
                     return False
             elif not 0 <= (self._clock() - astray.arrived_at).total_seconds() < _SHOWN_AFTER_S:
                 # The exchange has seen it and shows no such order: it was refused as a whole.
-                await self._ended(astray, "refused")
+                await self._ended(astray, "refused", "HyperLiquid has seen it, and has no such order.")
             else:
                 return False
             del self._executor.astray[order_id]
@@ -195,7 +195,7 @@ class Recovery:
             log.warning("What became of an order for %s is not known yet: %s", astray.symbol, error.message)
             if now_ms < expires_at_ms + _SHOWN_AFTER_S * 1000:
                 return False
-        await self._ended(astray, NEVER_RAN)
+        await self._ended(astray, NEVER_RAN, "It did not reach HyperLiquid in time, and cannot run any more.")
         return True
 
     def _is_wanted(self, astray: Astray) -> bool:
@@ -220,10 +220,11 @@ class Recovery:
         if row["purpose"] in {"entry", "exit"} or state.status == "filled":
             # Its fills may not be shown yet, or not all of them.
             size = max(size, state.filled_size)
-        return {"status": state.status[:MAX_STATUS], "oid": state.oid, "filled_size": size, "average_price": price}
+        status = state.status[:MAX_STATUS]
+        return {"status": status, "oid": state.oid, "filled_size": size, "average_price": price, "error": None}
 
-    async def _ended(self, astray: Astray, status: str) -> None:
-        await self._executor.note({row["order_id"]: {"status": status} for row in astray.rows}, astray)
+    async def _ended(self, astray: Astray, status: str, error: str) -> None:
+        await self._executor.note({row["order_id"]: {"status": status, "error": error} for row in astray.rows}, astray)
 
 
 def _nonce_of(row: Any) -> int:  # noqa: ANN401 - a row of the ledger

@@ -22,7 +22,7 @@ from tests.guarantees.audit import Audit
 from tests.guarantees.dying import POINTS, PROCESSES, live
 from tests.guarantees.scale import Scale
 from tests.guarantees.watched_account import Seen, WatchedAccount
-from tests.support.client import connected
+from tests.support.client import Watcher, connected
 from tests.support.exchange import Exchange
 from tests.support.net import until
 from tests.support.program import CHECKOUT, Bot
@@ -72,6 +72,8 @@ TROUBLES: dict[str, list[dict[str, Any]]] = {
         {**_ANY, "kind": "answer_lost", "probability": 0.4},
     ],
 }
+_NARROW = ["rows stored/after", "posted/after"]
+"""Where every run begins: the order is stored and has not left; it has run, and its answer is not handled."""
 _NUISANCES: list[list[dict[str, Any]]] = [
     [],
     [{**_ORDERS, "kind": "answer_lost", "count": 1}],
@@ -154,19 +156,22 @@ class _Storm:
 
     def rage(self, kills: int) -> None:
         """Live and die so many times, and look at what there is now and then."""
-        self.check()
+        for point in _NARROW:
+            self._live(f"{point}:2", [])
         points: list[str] = []
-        for life in range(1, kills + 1):
-            points = points or self._rng.sample(POINTS, len(POINTS))
-            self._live(points.pop())
-            if life % _LIVES_BETWEEN_CHECKS == 0 or life == kills:
+        for life in range(kills - len(_NARROW)):
+            if life % _LIVES_BETWEEN_CHECKS == 0:
                 self.check()
-        self._flatten()
+            points = points or self._rng.sample(POINTS, len(POINTS))
+            dies_at = f"{points.pop()}:{self._rng.choice([1, 1, 2, 3, 5])}"
+            self._live(dies_at, self._rng.choice(list(TROUBLES.values())))
+        self.check(is_last=True)
 
-    def _live(self, point: str) -> None:
-        self._exchange.faults(*self._rng.choice(list(TROUBLES.values())))
+    def _live(self, dies_at: str, trouble: list[dict[str, Any]]) -> None:
+        self._exchange.faults(*trouble)
+        point = dies_at.rpartition(":")[0]
         robs = "stop" in point or "protected" in point or self._rng.random() < 0.1
-        self._bot.start(f"{point}:{self._rng.choice([1, 1, 2, 3, 5])}", BOT_DEFAULT_MODE="ACTIVE")
+        self._bot.start(dies_at, BOT_DEFAULT_MODE="ACTIVE")
         self._account.is_bot_alive = True
         deadline = time.monotonic() + _LIFE_S
         while self._bot.is_alive() and time.monotonic() < deadline:
@@ -177,8 +182,8 @@ class _Storm:
         self.after.kills["anywhere" if self._bot.is_alive() else point] += 1
         self._bot.kill()
 
-    def check(self) -> None:
-        """Start a bot that only looks, and hold what it finds against the exchange."""
+    def check(self, *, is_last: bool = False) -> None:
+        """Start a bot that only looks, and hold what it finds against the exchange; the last one closes everything."""
         self._exchange.faults()
         self._bot.start(BOT_DEFAULT_MODE="STANDBY", BOT_STANDBY_EXITS="hold")
         with until(lambda: connected(self._bot.broker_port), "the bot", _SETTLED_S) as watcher:
@@ -196,6 +201,8 @@ class _Storm:
                 until(agrees, "agreement", _SETTLED_S)
             except AssertionError:
                 self.after.wrongs += found
+            if is_last:
+                self._flatten(watcher)
         self._account.take_fills()
         self.after.wrongs += self._doubled(audit)
         astray = audit.ask("select count(distinct thing) from test_effects where kind = 'astray'")
@@ -240,17 +247,13 @@ class _Storm:
         )
         return found + [f"doubled: signal {row[0]} was traded on twice" for row in acted]
 
-    def _flatten(self) -> None:
+    def _flatten(self, watcher: Watcher) -> None:
         """Close everything; the exchange must hold nothing of ours afterwards."""
-        self._bot.start(BOT_DEFAULT_MODE="STANDBY", BOT_STANDBY_EXITS="hold")
-        with until(lambda: connected(self._bot.broker_port), "the bot", _SETTLED_S) as watcher:
-            watcher.wait("availability", "online", _SETTLED_S)
-            until(lambda: watcher.ask("flatten", 60)["status"] == "EXECUTED", "a flatten that is confirmed", 120)
-            state = self._account.state()
-            left = [order["oid"] for order in state["orders"]]
-            if state["clearinghouse"]["assetPositions"] or left:
-                self.after.wrongs.append(f"orphaned: {json.dumps(state['clearinghouse']['assetPositions'])} {left}")
-        self._bot.stop()
+        until(lambda: watcher.ask("flatten", 60)["status"] == "EXECUTED", "a flatten that is confirmed", 120)
+        state = self._account.state()
+        left = [order["oid"] for order in state["orders"]]
+        if state["clearinghouse"]["assetPositions"] or left:
+            self.after.wrongs.append(f"orphaned: {json.dumps(state['clearinghouse']['assetPositions'])} {left}")
 
 
 @contextmanager
