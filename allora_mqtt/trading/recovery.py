@@ -31,7 +31,7 @@ _TRIES: Final = 2
 """How often an envelope is sent again before its nonce is used up instead."""
 _SHOWN_AFTER_S: Final = 15.0
 """By then the exchange shows every order that it has run; it usually takes a second."""
-_EXIT_LOOKS: Final = 20
+_EXIT_LOOKS: Final = 10
 _EXIT_PAUSE_S: Final = 0.5
 _UNENDED: Final = ("waiting", "resting", "open", "triggered", UNKNOWN)
 """States of stops and targets that are there as long as their position is."""
@@ -172,7 +172,7 @@ class Recovery:
         ]
         for row in rows[:_MAX_FINISHED]:
             state = await self._hyperliquid.order_status(row["order_id"])
-            found = {"status": NEVER_RAN} if state is None else await self._as_found(row, state)
+            found = await self._as_found(row, state) if state is not None else {"status": _forgotten(row)}
             if found["status"] != row["status"]:
                 await self._ledger.update_orders({row["order_id"]: {**found, "updated_at": self._clock()}})
 
@@ -233,6 +233,11 @@ def _nonce_of(row: Any) -> int:  # noqa: ANN401 - a row of the ledger
 
 def _status(astray: Astray) -> str:
     return ", ".join(f"{row['purpose']} {row['status']}" for row in astray.rows)
+
+
+def _forgotten(row: dict[str, Any]) -> str:
+    """Return what became of an order that the exchange does not know (any more)."""
+    return NEVER_RAN if row["status"] == UNKNOWN else "gone"
 
 
 def _never(_symbol: str) -> bool:
