@@ -61,6 +61,7 @@ from allora_mqtt.trading.execution import Executor
 from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
+from allora_mqtt.trading.records import order_view
 from allora_mqtt.trading.strategy import STRATEGIES
 from allora_mqtt.transport.embedded_broker import BrokerUnusable
 from allora_mqtt.transport.mqtt import Endpoint, MqttLink, Subscription, Will
@@ -190,6 +191,8 @@ async def _build(
         settings.bot.heartbeat_interval_s,
         _now,
     )
+    if (newest := await ledger.newest_order()) is not None:
+        reporter.last_order = order_view(newest)
     hyperliquid = _hyperliquid(settings, exchange)
     engine = await _build_trading(settings, exchange, hyperliquid, ledger, session, desired, saved, reporter)
     reporter.attach(engine)

@@ -60,6 +60,22 @@ class RestingOrder:
     trigger_price: Decimal | None
     tpsl: Literal["tp", "sl"] | None
     reduce_only: bool
+    follows_position: bool = False
+    """Whether its size is the position's, whatever that becomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    """What the exchange says of one order.
+
+    Attributes:
+        status: its own word, such as `open`, `filled`, `canceled` or `perpMarginRejected`.
+        filled_size: in coins: what it was made for, less what is left.
+    """
+
+    status: str
+    oid: int
+    filled_size: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +162,19 @@ def parse_fills(raw: list[Mapping[str, Any]]) -> list[Fill]:
     return [_fill(entry) for entry in raw if not _is_spot(entry["coin"])]
 
 
-def parse_order_status(raw: Mapping[str, Any]) -> str | None:
-    """Read `orderStatus`: the status, or None for an order that the exchange does not know.
+def parse_order_status(raw: Mapping[str, Any]) -> OrderState | None:
+    """Read `orderStatus`; None for an order that the exchange does not know.
 
     Raises:
         ValueError, LookupError, TypeError, AttributeError: the answer has another shape.
     """
     if raw["status"] == "unknownOid":
         return None
-    return to_text(raw["order"]["status"])
+    order = raw["order"]["order"]
+    left = to_amount(order["sz"])
+    return OrderState(
+        to_text(raw["order"]["status"]), to_int(order["oid"]), max(to_amount(order["origSz"]) - left, Decimal(0))
+    )
 
 
 def _is_spot(coin: str) -> bool:
@@ -187,6 +207,7 @@ def _order(raw: Mapping[str, Any]) -> RestingOrder:
         trigger_price=to_positive(raw["triggerPx"]) if is_trigger else None,
         tpsl=_tpsl(to_text(raw["orderType"])) if is_trigger else None,
         reduce_only=raw.get("reduceOnly") is True,
+        follows_position=raw.get("isPositionTpsl") is True,
     )
 
 

@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 from allora_mqtt.market.account import (
     AccountState,
     Fill,
+    OrderState,
     PositionState,
     RestingOrder,
     is_unified,
@@ -205,8 +206,8 @@ class Hyperliquid:
             start_ms = newest_ms
         return sorted(found.values(), key=lambda fill: (fill.at, fill.tid))
 
-    async def order_status(self, cloid: str) -> str | None:
-        """The exchange's status of an order by our id, such as `filled`; None while it knows no such order.
+    async def order_status(self, cloid: str) -> OrderState | None:
+        """What the exchange knows of an order by our id; None while it knows no such order.
 
         It may say so for about a second after a fill.
 
@@ -252,6 +253,14 @@ class Hyperliquid:
         """
         action = leverage_action(symbol, leverage, is_cross=is_cross, assets=self._assets)
         return self._sign(action, nonce, expires_after_ms)
+
+    def sign_void(self, nonce: int) -> Envelope:
+        """Sign an action that does nothing but use up a nonce, so that what was signed with it before cannot run.
+
+        Raises:
+            BotError: NOT_ALLOWED without a key.
+        """
+        return self._sign({"type": "noop"}, nonce, None)
 
     async def send(self, envelope: Envelope, gate: SendGate | None = None) -> list[OrderResult]:
         """Post an envelope, once.

@@ -18,9 +18,9 @@ ResultStatus = Literal["resting", "filled", "waiting", "error", "success"]
 
 _ADVICE = (
     ("does not exist", "approve the agent wallet on HyperLiquid or check HL_SECRET_KEY, HL_ACCOUNT_ADDRESS, HL_VAULT"),
-    ("too many cumulative requests", "the address has used up its action budget, so send less until volume raises it"),
     ("already expired", "it was too late and did not run"),
 )
+_BUDGET_SPENT = "too many cumulative requests"
 
 
 class OutcomeUnknown(BotError):  # noqa: N818 - it names a state, as its siblings in the contract do
@@ -34,6 +34,10 @@ class OutcomeUnknown(BotError):  # noqa: N818 - it names a state, as its sibling
             ErrorCode.EXCHANGE_UNREACHABLE,
             f"HyperLiquid may or may not have run the action: {reason}. Its state is looked up before anything new.",
         )
+
+
+class BudgetSpent(BotError):  # noqa: N818 - it names a state, as its siblings in the contract do
+    """The address has sent more actions than its volume allows: the exchange takes one in ten seconds."""
 
 
 class DuplicateNonce(BotError):  # noqa: N818 - it names a state, as its siblings in the contract do
@@ -230,6 +234,11 @@ def _rejection(reason: object) -> BotError:
     if "duplicate nonce" in text.lower():
         return DuplicateNonce(
             ErrorCode.EXCHANGE_REJECTED, f"HyperLiquid has this action already: {text}. Its outcome is looked up."
+        )
+    if _BUDGET_SPENT in text.lower():
+        return BudgetSpent(
+            ErrorCode.EXCHANGE_REJECTED,
+            f"HyperLiquid refused: {text}; the address has used up its action budget, so less is sent for a while.",
         )
     advice = next((advice for words, advice in _ADVICE if words in text.lower()), None)
     return BotError(ErrorCode.EXCHANGE_REJECTED, f"HyperLiquid refused: {text}{f'; {advice}' if advice else ''}.")

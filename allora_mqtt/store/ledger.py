@@ -16,6 +16,9 @@ from allora_mqtt.store.schema import equity, events, fills, orders, positions, s
 Row = Mapping[str, Any]
 """A row of a table, by column name."""
 
+_NONCE = "nonce"
+"""The key of the highest nonce of an action that was no order."""
+
 
 @dataclass(frozen=True, slots=True)
 class DayResult:
@@ -46,11 +49,19 @@ class Ledger:
         """Store orders before they leave."""
         await self._database.write(lambda connection: connection.execute(insert(orders), [dict(row) for row in rows]))
 
-    async def update_order(self, order_id: str, values: Mapping[str, Any]) -> None:
-        """Store what became of an order."""
-        await self._database.write(
-            lambda connection: connection.execute(update(orders).where(orders.c.order_id == order_id).values(**values))
-        )
+    async def update_orders(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Store what became of orders, by our id; all of it or nothing."""
+
+        def work(connection: Connection) -> None:
+            for order_id, values in changes.items():
+                connection.execute(update(orders).where(orders.c.order_id == order_id).values(**values))
+
+        await self._database.write(work)
+
+    async def orders_in(self, statuses: Sequence[str]) -> list[Row]:
+        """Return the orders with one of these statuses, oldest first."""
+        query = select(orders).where(orders.c.status.in_(statuses)).order_by(orders.c.at)
+        return await self._database.read(lambda connection: _rows(connection, query))
 
     async def orders_by_id(self, order_ids: Sequence[str]) -> list[Row]:
         """Return orders by our ids, oldest first."""
@@ -62,20 +73,28 @@ class Ledger:
         query = select(orders.c.order_id).where(orders.c.order_id.in_(order_ids))
         return await self._database.read(lambda connection: set(connection.execute(query).scalars()))
 
-    async def purpose(self, order_id: str) -> str | None:
-        """Return what an order was for, or None when it is not ours."""
-        query = select(orders.c.purpose).where(orders.c.order_id == order_id)
-        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
-
     async def newest_order(self) -> Row | None:
-        """Return the order that was sent last."""
-        query = select(orders).order_by(orders.c.at.desc()).limit(1)
+        """Return the entry or exit that was sent last."""
+        query = select(orders).where(orders.c.purpose.in_(["entry", "exit"])).order_by(orders.c.at.desc()).limit(1)
         return next(iter(await self._database.read(lambda connection: _rows(connection, query))), None)
+
+    async def keep_nonce(self, nonce: int) -> None:
+        """Store the nonce of an action that is no order, before it leaves."""
+
+        def work(connection: Connection) -> None:
+            if nonce > _kept_nonce(connection):
+                upsert.put(connection, state, {"key": _NONCE, "value": nonce})
+
+        await self._database.write(work)
 
     async def highest_nonce(self) -> int:
         """Return the highest nonce that was stored, 0 when there is none."""
-        query = select(func.max(orders.c.nonce))
-        return await self._database.read(lambda connection: connection.execute(query).scalar_one()) or 0
+
+        def work(connection: Connection) -> int:
+            of_orders: int | None = connection.execute(select(func.max(orders.c.nonce))).scalar_one()
+            return max(of_orders or 0, _kept_nonce(connection))
+
+        return await self._database.read(work)
 
     async def put_state(self, values: Mapping[str, JsonValue]) -> None:
         """Store small values by key."""
@@ -135,8 +154,10 @@ class Ledger:
         return await self._database.read(lambda connection: _rows(connection, query))
 
     async def last_stopped_at(self) -> dict[str, datetime]:
-        """Return, by symbol, when a stop last closed a position."""
-        query = select(positions.c.symbol, positions.c.closed_at).where(positions.c.close_reason == "stop")
+        """Return, by symbol, when a stop or a liquidation last closed a position."""
+        query = select(positions.c.symbol, positions.c.closed_at).where(
+            positions.c.close_reason.in_(["stop", "liquidation"])
+        )
         return await self._database.read(
             lambda connection: {
                 row.symbol: row.closed_at for row in connection.execute(query.order_by(positions.c.closed_at))
@@ -175,6 +196,11 @@ class Ledger:
             _summed(rows, lambda row: str(row["at"].date())),
             _summed(rows, lambda row: str(row["symbol"])),
         )
+
+
+def _kept_nonce(connection: Connection) -> int:
+    kept = connection.execute(select(state.c.value).where(state.c.key == _NONCE)).scalar_one_or_none()
+    return int(kept or 0)
 
 
 def _rows(connection: Connection, query: Select[Any]) -> list[Row]:

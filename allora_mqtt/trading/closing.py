@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from allora_mqtt.market.orders import OutcomeUnknown
+from allora_mqtt.market.orders import BudgetSpent, OutcomeUnknown
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.trading.execution import Executor
@@ -17,13 +17,17 @@ from allora_mqtt.trading.reconciler import Reconciler
 
 log = logging.getLogger(__name__)
 
-_CLOSE_ATTEMPTS: Final = 3
+_CLOSE_ATTEMPTS: Final = 4
 _FLAT_ROUNDS: Final = 5
+"""How often everything is tried to be closed."""
+_PENDING_ROUNDS: Final = 12
+"""How often an entry of which nothing is known is looked after; together longer than the exchange may take it."""
+_LONGEST_PAUSE_S: Final = 2.0
 _FRESH_QUOTE_S: Final = 2.0
-_UNKNOWN_PAUSE_S: Final = 1.5
 _SHOWN_LOOKS: Final = 8
 _SHOWN_PAUSE_S: Final = 0.4
 _FAILED_PAUSE_S: Final = 1.0
+_BUDGET_PAUSE_S: Final = 5.0
 
 
 class Closer:
@@ -81,6 +85,9 @@ class Closer:
                     message = f"The position in {symbol} was not opened by this bot, which leaves it alone."
                     raise BotError(ErrorCode.NOT_ALLOWED, message)
                 raise BotError(ErrorCode.NO_POSITION, f"There is no position in {symbol}.")
+            # What an earlier try, or an earlier life of the bot, has sent comes to its end first.
+            if await self._reconciler.recovery.exits(symbol):
+                await self._reconciler.refresh()
             return await self._close(holding, reason)
 
     async def cancel_entries(self) -> int:
@@ -105,26 +112,17 @@ class Closer:
         """
         closed: set[str] = set()
         problems: dict[str, str] = {}
-        for attempt in range(_FLAT_ROUNDS):
+        failed = 0
+        for attempt in range(_PENDING_ROUNDS):
             if attempt:
-                await asyncio.sleep(0.2 * 2**attempt)
-            try:
-                await self.cancel_entries()
-            except BotError as error:
-                problems = {"orders": error.message}
-                continue
-            open_now = list(self._portfolio.holdings)
+                await asyncio.sleep(min(0.2 * 2**attempt, _LONGEST_PAUSE_S))
+            problems = await self._close_all(closed, reason)
             # An entry that was on its way when entries were blocked may still become a position.
-            if not open_now and not self._portfolio.pending:
+            if not problems and not self._portfolio.holdings and not self._portfolio.pending:
                 return sorted(closed), self._portfolio.foreign()
-            problems = {}
-            for symbol in open_now:
-                try:
-                    await self.close(symbol, reason)
-                    closed.add(symbol)
-                except BotError as error:
-                    if error.code is not ErrorCode.NO_POSITION:
-                        problems[symbol] = error.message
+            failed += bool(problems)
+            if failed == _FLAT_ROUNDS:
+                break
         left = "; ".join(f"{symbol}: {why}" for symbol, why in problems.items()) or ", ".join(self._portfolio.pending)
         message = f"Not everything is closed ({left}). The stops stay on the exchange; send it again."
         raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message)
@@ -135,13 +133,39 @@ class Closer:
         Raises:
             BotError: neither could be done.
         """
-        asset = self._feed.asset(holding.symbol)
-        is_long = holding.side is Side.LONG
+        symbol, is_long = holding.symbol, holding.side is Side.LONG
+        asset = self._feed.asset(symbol)
+        if self._reconciler.recovery.astray(symbol, "stop", "target"):
+            # It may be there already; nothing new is sent before that is known.
+            return
+        outgrown = [(order.symbol, order.oid) for order in self._reconciler.ours_resting() if order.symbol == symbol]
         try:
             await self._executor.protect(asset, holding.size, holding.stop_price, holding.target_price, is_long=is_long)
         except BotError as error:
-            log.warning("No stop for %s: %s; closing the position", holding.symbol, error.message)
-            await self.close(holding.symbol, "no_stop")
+            if error.code is ErrorCode.EXCHANGE_UNREACHABLE or isinstance(error, BudgetSpent):
+                raise
+            log.warning("No stop for %s: %s; closing the position", symbol, error.message)
+            await self.close(symbol, "no_stop")
+            return
+        # The new ones follow the position's size; the old ones covered a part of it.
+        await self._executor.cancel(outgrown)
+
+    async def _close_all(self, closed: set[str], reason: str) -> dict[str, str]:
+        """Close what is open now, note what was closed, and return what stands in the way of the rest."""
+        try:
+            await self.cancel_entries()
+            await self._reconciler.resolve()
+        except BotError as error:
+            return {"orders": error.message}
+        problems = {}
+        for symbol in list(self._portfolio.holdings):
+            try:
+                await self.close(symbol, reason)
+                closed.add(symbol)
+            except BotError as error:
+                if error.code is not ErrorCode.NO_POSITION:
+                    problems[symbol] = error.message
+        return problems
 
     async def _leave(self, symbol: str, reason: str) -> None:
         try:
@@ -149,7 +173,7 @@ class Closer:
         except BotError as error:
             log.warning("Exit from %s (%s) failed: %s", symbol, reason, error.message)
             # The stop rests on the exchange; a pause keeps a refusal from being repeated at every price.
-            await asyncio.sleep(_FAILED_PAUSE_S)
+            await asyncio.sleep(_BUDGET_PAUSE_S if isinstance(error, BudgetSpent) else _FAILED_PAUSE_S)
         finally:
             self._leaving.discard(symbol)
 
@@ -163,18 +187,28 @@ class Closer:
                 return closed
             filled = Decimal(0)
             try:
-                filled = await self._send(present, reason, attempt)
-            except OutcomeUnknown as error:
-                last = error
-                await asyncio.sleep(_UNKNOWN_PAUSE_S)
+                filled = await self._send_once(present, reason, attempt)
+            except BudgetSpent:
+                raise
             except BotError as error:
                 last = error
+            self._reconciler.closed(symbol, filled)
             closed += filled
             # What is left is asked of the exchange before anything is sent again: a close that ran is not repeated.
             await self._look_until_gone(symbol, _SHOWN_LOOKS if filled >= present.size else 1)
         if symbol not in self._portfolio.holdings:
             return closed
         raise last or BotError(ErrorCode.EXCHANGE_REJECTED, f"Only {closed} {symbol} could be closed; try again.")
+
+    async def _send_once(self, present: Holding, reason: str, attempt: int) -> Decimal:
+        """Send a close unless one may still run, and return how many coins were closed, answered or not."""
+        recovery = self._reconciler.recovery
+        if earlier := await recovery.exits(present.symbol):
+            return earlier
+        try:
+            return await self._send(present, reason, attempt)
+        except OutcomeUnknown:
+            return await recovery.exits(present.symbol)
 
     async def _send(self, present: Holding, reason: str, attempt: int) -> Decimal:
         symbol = present.symbol
@@ -188,7 +222,6 @@ class Closer:
         filled = await self._executor.close(
             self._feed.asset(symbol), present.size, quote.mark, reason, is_long=is_long, attempt=attempt
         )
-        self._reconciler.closed(symbol, filled.size)
         return filled.size
 
     async def _look_until_gone(self, symbol: str, looks: int) -> None:

@@ -100,6 +100,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._entered: set[tuple[int, float]] = set()
         self._closer = Closer(feed, executor, portfolio, reconciler, clock)
+        reconciler.recovery.may_open = self._may_still_open
         self.signals: dict[str, SignalView] = {}
         """The newest signal of each active symbol."""
         feed.on_quotes = self._on_news
@@ -297,6 +298,7 @@ class Engine:
         obstacles = (
             (self._stands_aside, "another bot uses this base topic"),
             (not self._gate.is_open, f"no entries in {self._orders.mode}"),
+            (not self._executor.may_open, "the exchange takes no more actions for a while"),
             (self.clock_wrong_by_s() is not None, "the clock of this machine is wrong"),
             (bool(self.reconciler.trips), "a limit on losses was reached"),
             ((prediction.topic_id, prediction.at) in self._entered, "this prediction has been traded on"),
@@ -305,6 +307,20 @@ class Engine:
             (self.reconciler.unresolved(quote.symbol), "it is not known yet what became of an earlier order"),
         )
         return next((why for stands, why in obstacles if stands), None)
+
+    def _may_still_open(self, symbol: str) -> bool:
+        """Tell whether an entry that was sent a moment ago, and counts as on its way, would be decided on now too."""
+        account, settings = self.portfolio.account, self._orders.settings
+        notional = self.portfolio.book().notional_usd
+        return (
+            symbol in self._orders.active
+            and account is not None
+            and symbol not in account.positions
+            and not self.reconciler.trips
+            and self.clock_wrong_by_s() is None
+            and len(notional) <= settings.max_open_positions
+            and sum(notional.values(), Decimal(0)) <= settings.max_exposure_usd
+        )
 
     async def _note(self, signal: SignalView) -> None:
         self._observer.on_signal(signal)

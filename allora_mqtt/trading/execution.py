@@ -1,30 +1,36 @@
-"""Orders on their way to the exchange: signed, stored, sent once, and followed to what became of them."""
+"""Orders on their way to the exchange: signed, stored, sent once; what becomes of lost ones is `recovery`'s work."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Any, Final, Literal
 
+from allora_mqtt.market.account import AccountState
 from allora_mqtt.market.catalog import Asset
 from allora_mqtt.market.gate import GateClosed, SendGate
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.market.nonces import NonceSource
-from allora_mqtt.market.orders import Grouping, OrderResult, OrderSpec, OutcomeUnknown, Trigger
+from allora_mqtt.market.orders import (
+    BudgetSpent,
+    DuplicateNonce,
+    Grouping,
+    OrderResult,
+    OrderSpec,
+    OutcomeUnknown,
+    Trigger,
+)
 from allora_mqtt.market.precision import round_price
 from allora_mqtt.market.signing import Envelope
 from allora_mqtt.protocol.errors import BotError, ErrorCode
-from allora_mqtt.protocol.messages import OrderView
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.observer import Observer
+from allora_mqtt.trading.records import UNKNOWN, Astray, Purpose, Purposeful, as_answered, order_rows, order_view
 from allora_mqtt.trading.risk import EntryPlan
 
 log = logging.getLogger(__name__)
-
-Purpose = Literal["entry", "exit", "stop", "target"]
 
 _LIFETIME_MS: Final = 10_000
 """How long the exchange may take an order; after that it is dead, whatever became of the line."""
@@ -32,17 +38,11 @@ _TRIGGER_SLIPPAGE: Final = Decimal("0.1")
 """A stop that was triggered fills at 10 % off its trigger at worst: closing matters more than the price."""
 _CLOSE_SLIPPAGE: Final = (Decimal("0.01"), Decimal("0.03"), Decimal("0.08"))
 """How far from the mark a close may fill, on the first try and the next ones."""
-
-SENDING, UNKNOWN = "sending", "unknown"
-"""States of an order of which it is not known whether the exchange has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Purposeful:
-    """An order with what it is for."""
-
-    spec: OrderSpec
-    purpose: Purpose
+_BUDGET_PAUSE_S: Final = 10.0
+"""How often the exchange takes an action from an address that has spent its budget; those are for exits and stops."""
+_BUDGET_PAUSE_ENTRIES_S: Final = 60.0
+_LEVERAGE: Final = "leverage"
+"""The key of the leverages that are set, in the store's `state`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,23 @@ class Executor:
         self._clock = clock
         self._observer = observer
         self._leverage: dict[str, int] = {}
+        self._budget_spent_at_s: float | None = None
+        self.astray: dict[str, Astray] = {}
+        """What was sent and never answered, by the id of its first order."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over from the store's `state` table which leverages an earlier run has set."""
+        self._leverage = {symbol: int(value) for symbol, value in state.get(_LEVERAGE, {}).items()}
 
     @property
     def clock_ahead_s(self) -> float:
         """How far the clock of this machine is ahead of the exchange's."""
         return self._hyperliquid.clock_ahead_s
+
+    @property
+    def may_open(self) -> bool:
+        """Whether anything that raises exposure may leave now: the gate is open and the exchange takes actions."""
+        return self._gate.is_open and not self._is_within(_BUDGET_PAUSE_ENTRIES_S)
 
     def exchange_time(self) -> datetime:
         """Return the time as the exchange has it."""
@@ -107,9 +119,10 @@ class Executor:
 
         Raises:
             GateClosed: the mode forbids entries; nothing left.
-            OutcomeUnknown: the order may have run; it is stored as unknown and `resolve` finds out.
+            OutcomeUnknown: the order may have run; it is among those `astray` now.
             BotError: it did not run.
         """
+        self._check_budget(_BUDGET_PAUSE_ENTRIES_S)
         await self._set_leverage(plan, asset)
         entry = OrderSpec(
             plan.symbol, plan.is_buy, plan.size, plan.limit_price, "Ioc", None, reduce_only=False, cloid=order_id
@@ -133,7 +146,7 @@ class Executor:
             attempt: 0 for the first try; later ones accept a worse price.
 
         Raises:
-            OutcomeUnknown: it may have run.
+            OutcomeUnknown: it may have run; it is among those `astray` now.
             BotError: it did not run.
         """
         slippage = _CLOSE_SLIPPAGE[min(attempt, len(_CLOSE_SLIPPAGE) - 1)]
@@ -148,9 +161,10 @@ class Executor:
     async def protect(
         self, asset: Asset, size: Decimal, stop_price: Decimal, target_price: Decimal, *, is_long: bool
     ) -> None:
-        """Give a position that lost them a stop and a target again.
+        """Give a position that lost them a stop and a target again, both of which follow its size.
 
         Raises:
+            OutcomeUnknown: they may be there; they are among those `astray` now.
             BotError: the exchange did not take the stop.
         """
         orders = self._exits(asset.symbol, size, stop_price, target_price, asset, is_long=is_long)
@@ -169,32 +183,59 @@ class Executor:
         """
         if orders:
             envelope = await asyncio.to_thread(
-                self._hyperliquid.sign_cancels, list(orders), self._nonces.next(), self._deadline_ms()
+                self._hyperliquid.sign_cancels, list(orders), await self._kept_nonce(), self._deadline_ms()
             )
-            await self._hyperliquid.send(envelope)
+            await self._post(envelope)
 
-    async def resolve(self, order: Any) -> str | None:  # noqa: ANN401 - a row of the ledger
-        """Find out what became of an order of which that was not known.
-
-        Args:
-            order: its row in the ledger.
-
-        Returns:
-            The exchange's status of it, `never_ran` once it can be sure that the exchange does not have it and never
-            will, or None while that is not known yet.
+    async def send_again(self, astray: Astray) -> None:
+        """Send the identical envelope once more: it runs unless the exchange has seen it. Entries pass the gate.
 
         Raises:
-            BotError: EXCHANGE_UNREACHABLE.
+            DuplicateNonce: the exchange has seen it: it ran, or was refused.
+            GateClosed: it is an entry, and none may leave now.
+            OutcomeUnknown: nothing more is known than before.
+            BotError: it did not run this time.
         """
-        status = await self._hyperliquid.order_status(order["order_id"])
-        if status is None:
-            expires_at_ms = json.loads(order["envelope"])["expiresAfter"] if order["envelope"] else 0
-            # The exchange may show an order a second after it ran; wait for three beyond the last moment it could.
-            if self._hyperliquid.now_s() * 1000 < expires_at_ms + 3000:
-                return None
-            status = "never_ran"
-        await self._ledger.update_order(order["order_id"], {"status": status, "updated_at": self._clock()})
-        return status
+        gate = self._gate if astray.purpose == "entry" else None
+        results = await self._post(astray.envelope, gate)
+        await self.note({row["order_id"]: as_answered(result) for row, result in _paired(astray.rows, results)}, astray)
+
+    async def void(self, astray: Astray) -> None:
+        """Use up the nonce of an action, so that it can run no more.
+
+        Raises:
+            DuplicateNonce: too late: the exchange has seen the action.
+            OutcomeUnknown: nothing more is known than before.
+            BotError: the exchange did not take the request.
+        """
+        await self._post(await asyncio.to_thread(self._hyperliquid.sign_void, astray.envelope.nonce))
+
+    async def note(self, changes: Mapping[str, Mapping[str, Any]], astray: Astray) -> None:
+        """Store and tell what became of orders, by our id; what cannot be stored is told all the same."""
+        now = self._clock()
+        stored = {order_id: {**values, "updated_at": now} for order_id, values in changes.items()}
+        for row in astray.rows:
+            row.update(stored.get(row["order_id"], {}))
+        try:
+            await self._ledger.update_orders(stored)
+        except BotError as error:
+            # The orders have their outcome all the same, and whoever sent them must hear of it.
+            log.warning("What became of the order for %s could not be stored: %s", astray.symbol, error.message)
+        for row in astray.rows:
+            if row["order_id"] in stored:
+                self._tell(row)
+
+    async def learn_leverage(self, account: AccountState) -> None:
+        """Take over the leverage of open positions: somebody may have changed it, or nobody knew it.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`.
+        """
+        found = {symbol: position.leverage for symbol, position in account.positions.items()}
+        if found.items() <= self._leverage.items():
+            return
+        self._leverage |= found
+        await self._keep_leverage()
 
     def _exits(
         self,
@@ -236,86 +277,84 @@ class Executor:
             plan.symbol,
             plan.leverage,
             is_cross=not asset.only_isolated,
-            nonce=self._nonces.next(),
+            nonce=await self._kept_nonce(),
             expires_after_ms=self._deadline_ms(),
         )
-        await self._hyperliquid.send(envelope, self._gate)
+        # What was set before does not count any more, whatever becomes of this.
+        if self._leverage.pop(plan.symbol, None) is not None:
+            await self._keep_leverage()
+        try:
+            await self._post(envelope, self._gate)
+        except OutcomeUnknown:
+            await self._set_leverage_again(envelope, plan.symbol)
         self._leverage[plan.symbol] = plan.leverage
+        await self._keep_leverage()
+
+    async def _set_leverage_again(self, envelope: Envelope, symbol: str) -> None:
+        try:
+            await self._post(envelope, self._gate)
+        except DuplicateNonce:
+            log.info("The leverage of %s had been set; only the answer was lost", symbol)
+        except OutcomeUnknown as error:
+            message = f"Nothing is entered: whether the leverage of {symbol} was set is not known. {error.message}"
+            raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message) from error
+
+    async def _keep_leverage(self) -> None:
+        await self._ledger.put_state({_LEVERAGE: dict(self._leverage)})
+
+    async def _kept_nonce(self) -> int:
+        """Return a nonce for an action that is no order; stored, so that no later life of the bot uses it again."""
+        nonce = self._nonces.next()
+        await self._ledger.keep_nonce(nonce)
+        return nonce
 
     async def _send(
         self, orders: list[Purposeful], grouping: Grouping, signal_id: str | None, reason: str, *, gated: bool
     ) -> list[OrderResult]:
+        self._check_budget()
         nonce = self._nonces.next()
         specs = [order.spec for order in orders]
         envelope = await asyncio.to_thread(self._hyperliquid.sign_orders, specs, grouping, nonce, self._deadline_ms())
-        rows = self._rows(orders, envelope, signal_id, reason)
-        await self._ledger.add_orders(rows)
+        sent = Astray(order_rows(orders, envelope, signal_id, reason, self._clock()), envelope)
+        await self._ledger.add_orders(sent.rows)
         try:
-            results = await self._hyperliquid.send(envelope, self._gate if gated else None)
-        except OutcomeUnknown as error:
-            await self._note(rows, UNKNOWN, error.message)
-            raise
+            results = await self._post(envelope, self._gate if gated else None)
+        except (OutcomeUnknown, DuplicateNonce) as error:
+            self.astray[sent.rows[0]["order_id"]] = sent
+            await self._note_all(sent, UNKNOWN, error.message)
+            if isinstance(error, OutcomeUnknown):
+                raise
+            # It was sent for the first time: something on the way has sent it twice, and the first one may have run.
+            raise OutcomeUnknown("the exchange says that it has it already") from error
         except BotError as error:
-            await self._note(rows, "stopped" if isinstance(error, GateClosed) else "refused", error.message)
+            await self._note_all(sent, "stopped" if isinstance(error, GateClosed) else "refused", error.message)
             raise
-        for row, result in zip(rows, results, strict=True):
-            await self._note_result(row, result)
-        return results
+        paired = _paired(sent.rows, results)
+        await self.note({row["order_id"]: as_answered(result) for row, result in paired}, sent)
+        return [result for _, result in paired]
 
-    def _rows(
-        self, orders: list[Purposeful], envelope: Envelope, signal_id: str | None, reason: str
-    ) -> list[dict[str, Any]]:
-        now = self._clock()
-        parent_id = orders[0].spec.cloid
-        return [
-            {
-                "order_id": order.spec.cloid,
-                "parent_id": None if order.spec.cloid == parent_id else parent_id,
-                "signal_id": signal_id,
-                "symbol": order.spec.symbol,
-                "side": "BUY" if order.spec.is_buy else "SELL",
-                "purpose": order.purpose,
-                "size": order.spec.size,
-                "limit_price": order.spec.limit_price,
-                "trigger_price": None if order.spec.trigger is None else order.spec.trigger.price,
-                "reduce_only": order.spec.reduce_only,
-                "status": SENDING,
-                "oid": None,
-                "filled_size": Decimal(0),
-                "average_price": None,
-                "error": None,
-                "reason": reason,
-                "envelope": envelope.to_json() if order.spec.cloid == parent_id else None,
-                "nonce": envelope.nonce,
-                "at": now,
-                "updated_at": now,
-            }
-            for order in orders
-        ]
+    async def _note_all(self, sent: Astray, status: str, error: str) -> None:
+        await self.note({row["order_id"]: {"status": status, "error": error} for row in sent.rows}, sent)
 
-    async def _note(self, rows: list[dict[str, Any]], status: str, error: str) -> None:
-        for row in rows:
-            values = {"status": status, "error": error, "updated_at": self._clock()}
-            await self._store(row, values)
-
-    async def _note_result(self, row: dict[str, Any], result: OrderResult) -> None:
-        values = {
-            "status": result.status,
-            "oid": result.oid,
-            "filled_size": result.filled_size,
-            "average_price": result.average_price,
-            "error": result.error,
-            "updated_at": self._clock(),
-        }
-        await self._store(row, values)
-
-    async def _store(self, row: dict[str, Any], values: dict[str, Any]) -> None:
+    async def _post(self, envelope: Envelope, gate: SendGate | None = None) -> list[OrderResult]:
+        self._check_budget()
         try:
-            await self._ledger.update_order(row["order_id"], values)
-        except BotError as error:
-            # The order has its outcome all the same, and whoever sent it must hear of it.
-            log.warning("What became of the order for %s could not be stored: %s", row["symbol"], error.message)
-        self._tell(row | values)
+            return await self._hyperliquid.send(envelope, gate)
+        except BudgetSpent:
+            self._budget_spent_at_s = self._hyperliquid.now_s()
+            raise
+
+    def _check_budget(self, pause_s: float = _BUDGET_PAUSE_S) -> None:
+        if self._is_within(pause_s):
+            raise BudgetSpent(
+                ErrorCode.EXCHANGE_REJECTED,
+                f"HyperLiquid takes one action in {_BUDGET_PAUSE_S:.0f} s now, because the address has spent its "
+                "action budget; nothing was sent. Trade less often until volume raises it.",
+            )
+
+    def _is_within(self, pause_s: float) -> bool:
+        spent_at_s = self._budget_spent_at_s
+        return spent_at_s is not None and 0 <= self._hyperliquid.now_s() - spent_at_s < pause_s
 
     def _tell(self, row: dict[str, Any]) -> None:
         view = order_view(row)
@@ -339,25 +378,11 @@ class Executor:
         return int(self._hyperliquid.now_s() * 1000) + _LIFETIME_MS
 
 
-def order_view(row: Any) -> OrderView:  # noqa: ANN401 - a row of the ledger
-    """Return an order as it is published."""
-    return OrderView(
-        order_id=row["order_id"],
-        symbol=row["symbol"],
-        side=row["side"],
-        purpose=row["purpose"],
-        size=row["size"],
-        limit_price=row["limit_price"],
-        trigger_price=row["trigger_price"],
-        reduce_only=row["reduce_only"],
-        status=row["status"],
-        filled_size=row["filled_size"],
-        average_price=row["average_price"],
-        error=row["error"],
-        signal_id=row["signal_id"],
-        reason=row["reason"],
-        at=row["updated_at"],
-    )
+def _paired(rows: list[dict[str, Any]], results: list[OrderResult]) -> list[tuple[dict[str, Any], OrderResult]]:
+    """Return each order with its result; what depends on an order that was refused does not exist either."""
+    if rows[0]["purpose"] == "entry" and results[0].status == "error":
+        results = [results[0]] * len(rows)
+    return list(zip(rows, results, strict=True))
 
 
 def _filled(spec: OrderSpec, result: OrderResult) -> Filled:

@@ -182,6 +182,17 @@ class Portfolio:
         """Return the stop (`sl`) or target (`tp`) that rests on the exchange for a symbol."""
         return next((order for order in self.resting if order.symbol == symbol and order.tpsl == kind), None)
 
+    def is_protected(self, holding: Holding) -> bool:
+        """Tell whether the stops that rest on the exchange cover the whole of a position."""
+        exit_side = "SELL" if holding.side is Side.LONG else "BUY"
+        stops = [
+            order
+            for order in self.resting
+            if order.symbol == holding.symbol and order.tpsl == "sl" and order.side == exit_side
+        ]
+        covered = sum((order.size for order in stops), Decimal(0))
+        return covered >= holding.size or any(order.follows_position for order in stops)
+
     def _notional(self) -> dict[str, Decimal]:
         notional = {symbol: plan.notional_usd for symbol, plan in self.pending.items()}
         for symbol, holding in self.holdings.items():

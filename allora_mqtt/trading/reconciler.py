@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from pydantic import JsonValue
 
-from allora_mqtt.market.account import PositionState, RestingOrder
+from allora_mqtt.market.account import RestingOrder
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.protocol.errors import BotError
 from allora_mqtt.protocol.messages import Side
@@ -19,6 +19,8 @@ from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.execution import Executor, Filled
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, Results
+from allora_mqtt.trading.protection import Protection
+from allora_mqtt.trading.recovery import Recovery
 from allora_mqtt.trading.risk import EntryPlan
 from allora_mqtt.trading.settlement import Settlement, fill_view
 
@@ -27,13 +29,11 @@ __all__ = ["Reconciler", "Trip", "fill_view"]
 log = logging.getLogger(__name__)
 
 _ACCOUNT_INTERVAL_S: Final = 5.0
+_HOLDING_INTERVAL_S: Final = 2.0
+"""While there are positions: a stop that fires, or leaves a part of its position, changes the account at once."""
 _BUSY_INTERVAL_S: Final = 1.0
 _EQUITY_INTERVAL_S: Final = 60.0
-_TRACELESS_AFTER: Final = timedelta(seconds=30)
-"""An entry that the exchange says it took, and of which no position shows for this long, has been closed since."""
-_NEVER: Final = frozenset({"never_sent", "never_ran"})
-_STOPLESS_S: Final = 1.0
-"""A stop must have been missing for this long, in two looks, before one is placed: it may just not be shown yet."""
+_COOLS_DOWN: Final = frozenset({"stop", "liquidation"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,12 @@ class Reconciler:
         self._soon = asyncio.Event()
         self._expected: dict[str, Holding] = {}
         self._in_flight: set[str] = set()
-        self._stopless_since: dict[str, datetime] = {}
         self._known_orders: set[str] = set()
         self._last_deep: datetime | None = None
         self._last_equity: datetime | None = None
         self._settlement = Settlement(hyperliquid, ledger, clock, observer)
+        self._protection = Protection(portfolio, clock)
+        self.recovery = Recovery(hyperliquid, ledger, executor, self._settlement, portfolio, clock)
         self.settings = settings
         self.trips: dict[str, Trip] = {}
         """The limits on losses that were reached and not reset, by name."""
@@ -105,6 +106,8 @@ class Reconciler:
                 self._portfolio.holdings[holding.symbol] = holding
             else:
                 await self._load_expected(holding)
+        self._executor.load(state)
+        await self.recovery.load()
         for symbol, at in (await self._ledger.last_stopped_at()).items():
             self._portfolio.cooling_until[symbol] = at.timestamp() + self.settings.cooldown_s
         await self._settlement.load()
@@ -117,24 +120,35 @@ class Reconciler:
         """
         while True:
             try:
-                await self.refresh(deep=self._depth_is_due())
-                await self._resolve()
-                await self._find_unprotected(protect)
+                is_deep = self._depth_is_due()
+                await self.refresh(deep=is_deep)
+                await self.resolve()
+                await self.recovery.follow_exits()
+                await self._protection.look(protect)
+                if is_deep:
+                    await self.recovery.finish()
+                if self._protection.is_missing:
+                    self._last_deep = None
             except BotError as error:
                 log.warning("The account could not be checked: %s", error.message)
-            is_busy = (
-                self._expected
-                or self._stopless_since
-                or self._settlement.is_waiting
-                or any(not holding.seen for holding in self._portfolio.holdings.values())
-            )
             try:
-                async with asyncio.timeout(_BUSY_INTERVAL_S if is_busy else _ACCOUNT_INTERVAL_S):
+                async with asyncio.timeout(self._pause_s()):
                     await self._soon.wait()
             except TimeoutError:
                 continue
             self._soon.clear()
             self._last_deep = None
+
+    def _pause_s(self) -> float:
+        is_busy = (
+            self._expected
+            or self._protection.is_missing
+            or self._settlement.is_waiting
+            or any(not holding.seen for holding in self._portfolio.holdings.values())
+        )
+        if is_busy:
+            return _BUSY_INTERVAL_S
+        return _HOLDING_INTERVAL_S if self._portfolio.holdings else _ACCOUNT_INTERVAL_S
 
     def look_soon(self) -> None:
         """Look in depth now: something was sent."""
@@ -145,7 +159,7 @@ class Reconciler:
         return symbol in self._expected
 
     async def refresh(self, *, deep: bool = False) -> None:
-        """Take over the account, and in depth the resting orders and the fills too.
+        """Take over the account, and the resting orders and the fills too: in depth, or when a position has changed.
 
         Raises:
             BotError: the exchange or the store did not answer.
@@ -153,23 +167,28 @@ class Reconciler:
         async with self._looking:
             account = await self._hyperliquid.user_state()
             now = self._clock()
-            before = self._portfolio.account
+            before, sizes = self._portfolio.account, self._sizes()
             self._portfolio.take(account, now)
             moved = before is None or {symbol: position.size for symbol, position in before.positions.items()} != {
                 symbol: position.size for symbol, position in account.positions.items()
             }
-            if deep:
+            await self._executor.learn_leverage(account)
+            for symbol, size in self._sizes().items():
+                if size != sizes.get(symbol):
+                    await self._ledger.put_position(self._portfolio.holdings[symbol].row())
+            if deep or moved:
                 self._portfolio.resting = await self._hyperliquid.open_orders()
                 self._known_orders |= await self._ledger.known_orders(
                     [order.cloid for order in self._portfolio.resting if order.cloid is not None]
                 )
-                self._last_deep = now
-            if deep or moved:
                 await self._settlement.take_fills()
+            if deep:
+                self._last_deep = now
             gone = self._portfolio.gone(now)
             self._settlement.present(gone)
             for holding in gone:
                 await self._settle(holding)
+            await self._cancel_left_over()
             await self._keep_books(now)
             self._observer.on_account()
 
@@ -221,9 +240,10 @@ class Reconciler:
 
     async def dropped(self, symbol: str) -> None:
         """Forget an expected position: its entry did not run."""
-        holding = self._expected.pop(symbol, None)
+        holding = self._expected.get(symbol)
         if holding is not None:
             await self._ledger.close_position(holding.position_id, self._clock(), "never_opened", Decimal(0))
+            self._expected.pop(symbol, None)
 
     async def reset(self, name: str | None) -> list[str]:
         """Reset limits on losses that were reached; losses are counted from here on.
@@ -239,6 +259,9 @@ class Reconciler:
             self._portfolio.results = replace(results, day_start_usd=account.equity_usd, peak_usd=account.equity_usd)
         await self._store_books()
         return names
+
+    def _sizes(self) -> dict[str, Decimal]:
+        return {symbol: holding.size for symbol, holding in self._portfolio.holdings.items()}
 
     def _depth_is_due(self) -> bool:
         return self._last_deep is None or _is_over(self._last_deep, self._clock(), self._interval_s)
@@ -265,65 +288,38 @@ class Reconciler:
         if reason is None:
             return
         del self._portfolio.holdings[holding.symbol]
-        if reason == "stop":
+        if reason in _COOLS_DOWN:
             self._portfolio.cooling_until[holding.symbol] = self._clock().timestamp() + self.settings.cooldown_s
-        await self._cancel_orphans(holding.symbol)
 
-    async def _cancel_orphans(self, symbol: str) -> None:
-        left = [(order.symbol, order.oid) for order in self.ours_resting() if order.symbol == symbol]
+    async def _cancel_left_over(self) -> None:
+        """Cancel exits of ours whose position is gone; the exchange does so itself, which is not relied on."""
+        busy = set(self._portfolio.holdings) | set(self._portfolio.pending) | set(self._expected)
+        left = [order for order in self.ours_resting() if order.reduce_only and order.symbol not in busy]
+        if not left:
+            return
         try:
-            await self._executor.cancel(left)
+            await self._executor.cancel([(order.symbol, order.oid) for order in left])
         except BotError as error:
-            log.warning("Stops of a closed position in %s are still there: %s", symbol, error.message)
-        self._portfolio.resting = [order for order in self._portfolio.resting if order.symbol != symbol]
+            symbols = ", ".join(sorted({order.symbol for order in left}))
+            log.warning("Stops of closed positions (%s) are still there: %s", symbols, error.message)
+        self._portfolio.resting = [order for order in self._portfolio.resting if order not in left]
 
-    async def _resolve(self) -> None:
-        """Find out what became of entries of which that is not known: after a crash, or an answer that was lost."""
+    async def resolve(self) -> None:
+        """Find out what became of entries of which that is not known: after a crash, or an answer that was lost.
+
+        Raises:
+            BotError: the exchange or the store did not answer.
+        """
         for symbol, holding in list(self._expected.items()):
             if symbol in self._in_flight:
                 continue
-            rows = await self._ledger.orders_by_id([holding.position_id])
-            status = await self._executor.resolve(rows[0]) if rows else "never_sent"
-            if status is None:
+            row = await self.recovery.entry(holding.position_id)
+            if row is None or symbol in self._in_flight:
                 continue
+            price = row.get("average_price") or row.get("limit_price")
+            await self.opened(symbol, Filled(holding.position_id, row.get("filled_size", Decimal(0)), price))
+            self._portfolio.pending.pop(symbol, None)
             await self.refresh(deep=True)
-            position = self._ran_as(holding, rows)
-            if status in _NEVER or status.endswith("ejected"):
-                await self.dropped(symbol)
-            elif position is not None:
-                log.info("The entry in %s of which nothing was known has run", symbol)
-                await self.opened(symbol, Filled(holding.position_id, abs(position.size), position.entry_price))
-            elif self._clock() - holding.opened_at > _TRACELESS_AFTER:
-                # It was filled and is gone already, opened and closed between two looks; or nothing of it was filled.
-                await self.opened(symbol, await self._settlement.filled(holding.position_id, holding))
-            if symbol not in self._expected:
-                self._portfolio.pending.pop(symbol, None)
-
-    def _ran_as(self, holding: Holding, rows: Sequence[Mapping[str, Any]]) -> PositionState | None:
-        """Return the position that an entry has become; one that is larger, or goes the other way, is not ours."""
-        account = self._portfolio.account
-        position = None if account is None else account.positions.get(holding.symbol)
-        if position is None or not rows or abs(position.size) > rows[0]["size"]:
-            return None
-        return position if (position.size > 0) is (holding.side is Side.LONG) else None
-
-    async def _find_unprotected(self, protect: Callable[[Holding], Awaitable[None]]) -> None:
-        now, has_looked = self._clock(), self._last_deep is not None
-        for symbol, holding in list(self._portfolio.holdings.items()):
-            if not holding.seen or not has_looked or self._portfolio.exit_order(symbol, "sl") is not None:
-                self._stopless_since.pop(symbol, None)
-                continue
-            since = self._stopless_since.setdefault(symbol, now)
-            self._last_deep = None
-            if _is_over(since, now, _STOPLESS_S):
-                log.warning("The position in %s has no stop on the exchange", symbol)
-                try:
-                    await protect(holding)
-                    del self._stopless_since[symbol]
-                except BotError as error:
-                    log.warning("The position in %s could not be protected: %s", symbol, error.message)
-        for symbol in set(self._stopless_since) - set(self._portfolio.holdings):
-            del self._stopless_since[symbol]
 
     async def _keep_books(self, now: datetime) -> None:
         account, results = self._portfolio.account, self._portfolio.results

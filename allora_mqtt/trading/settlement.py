@@ -11,7 +11,6 @@ from allora_mqtt.market.account import Fill
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.protocol.messages import FillView, PositionClosed, Side
 from allora_mqtt.store.ledger import Ledger
-from allora_mqtt.trading.execution import Filled
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import VISIBLE_AFTER, Holding
 
@@ -91,13 +90,13 @@ class Settlement:
             self._observer.on_fill(fill_view(row))
         self._fills_since = max(row["at"] for row in rows)
 
-    async def filled(self, order_id: str, holding: Holding) -> Filled:
-        """Return what the fills say of an entry; a size of zero when there are none."""
-        rows = await self._ledger.trades(500, holding.symbol, holding.opened_at - _OVERLAP)
+    async def filled(self, order_id: str, symbol: str, since: datetime) -> tuple[Decimal, Decimal | None]:
+        """Return what the fills say of an order: coins, and their average price unless there are none."""
+        rows = await self._ledger.trades(500, symbol, since - _OVERLAP)
         own = [row for row in rows if row["order_id"] == order_id]
         size = sum((row["size"] for row in own), Decimal(0))
         value = sum((row["size"] * row["price"] for row in own), Decimal(0))
-        return Filled(order_id, size, value / size if size else None)
+        return size, value / size if size else None
 
     async def settle(self, holding: Holding) -> str | None:
         """Close the books on a position that the exchange does not show any more.
@@ -144,10 +143,11 @@ class Settlement:
             return own.reason if own is not None and own.filled else "unknown"
         if any("liquidat" in row["direction"].lower() for row in closing):
             return "liquidation"
-        purpose = await self._ledger.purpose(closing[0]["order_id"]) if closing[0]["order_id"] else None
-        if purpose == "exit" and own is not None:
-            return own.reason
-        return purpose or "closed_elsewhere"
+        orders = await self._ledger.orders_by_id([closing[0]["order_id"]]) if closing[0]["order_id"] else []
+        if not orders:
+            return "closed_elsewhere"
+        # An earlier life of the bot may have sent it.
+        return str(orders[0]["reason"] if orders[0]["purpose"] == "exit" else orders[0]["purpose"])
 
 
 def fill_view(row: Mapping[str, Any]) -> FillView:

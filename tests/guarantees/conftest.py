@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.guarantees.scale import SCALE
+from tests.guarantees.execution_storm import ExecutionAftermath, execution_storm
+from tests.guarantees.scale import SCALE, chance
 from tests.guarantees.storm import Aftermath, stormed
 from tests.support.mosquitto import MOSQUITTO, Mosquitto
 
@@ -32,3 +33,10 @@ def storm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             stack.callback(mosquitto.stop)
         version = where.rpartition(" ")[2]
         yield where, stack.enter_context(stormed(folder, where, version, mosquitto, SCALE))
+
+
+@pytest.fixture(scope="session")
+def executions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExecutionAftermath]:
+    """What a day of deaths and lost answers in the middle of orders has left; three promises are judged by it."""
+    with execution_storm(tmp_path_factory.mktemp("executions"), SCALE, chance("executions")) as after:
+        yield after

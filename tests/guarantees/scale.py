@@ -21,6 +21,8 @@ class Scale:
         outage_s: how long the line to the broker is away.
         fault_s: how long a server is away, or talks nonsense.
         soak_s: how long the bot is watched for growth.
+        execution_kills: SIGKILLs of the bot at a step of an order's life.
+        stops_removed: how often a position's stop is taken away.
     """
 
     commands: int
@@ -33,6 +35,8 @@ class Scale:
     outage_s: float
     fault_s: float
     soak_s: float
+    execution_kills: int
+    stops_removed: int
 
 
 IS_LONG: Final = os.environ.get("TORTURE") == "long"
@@ -49,6 +53,8 @@ SCALE: Final = (
         outage_s=45,
         fault_s=15,
         soak_s=300,
+        execution_kills=200,
+        stops_removed=40,
     )
     if IS_LONG
     else Scale(
@@ -62,6 +68,8 @@ SCALE: Final = (
         outage_s=3,
         fault_s=1,
         soak_s=15,
+        execution_kills=2,
+        stops_removed=2,
     )
 )
 

@@ -28,7 +28,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allora_mqtt.trading.feed._CATALOG_RETRY_S", 0.2)
     monkeypatch.setattr("allora_mqtt.trading.reconciler._BUSY_INTERVAL_S", 0.05)
     monkeypatch.setattr("allora_mqtt.trading.reconciler._ACCOUNT_INTERVAL_S", 0.1)
-    monkeypatch.setattr("allora_mqtt.trading.closing._UNKNOWN_PAUSE_S", 0.2)
+    monkeypatch.setattr("allora_mqtt.trading.reconciler._HOLDING_INTERVAL_S", 0.1)
+    monkeypatch.setattr("allora_mqtt.trading.recovery._EXIT_PAUSE_S", 0.1)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from tests.integration.trading.bench import BTC, ETH, ETH_SHORT, Bench, until
 
-ORDER = {"path": "/exchange", "type": "order", "count": 1}
+EVERY_ORDER: dict[str, Any] = {"path": "/exchange", "type": "order"}
+ORDER = {**EVERY_ORDER, "count": 1}
 
 
 async def test_an_entry_whose_answer_is_lost_is_found_and_adopted_with_its_stop(bench: Bench) -> None:
@@ -29,7 +30,7 @@ async def test_an_entry_whose_answer_is_lost_is_found_and_adopted_with_its_stop(
     await bench.closed("stop")
 
 
-async def test_a_partial_fill_of_which_nothing_is_known_yet_is_not_given_up(bench: Bench) -> None:
+async def test_a_partial_fill_that_the_account_does_not_show_yet_is_known_from_the_order(bench: Bench) -> None:
     bench.signal(ETH=0.01)
     bench.faults(
         {**ORDER, "kind": "answer_lost"},
@@ -38,11 +39,11 @@ async def test_a_partial_fill_of_which_nothing_is_known_yet_is_not_given_up(benc
     )
     bot = await bench.start({"ETH": ETH})
     await until(lambda: "unknown" in {order.status for order in bot.seen.orders}, "the answer is lost")
+    await until(lambda: "ETH" in bot.portfolio.holdings, "the order is looked up")
     await bench.looks(6)
-    assert bot.engine.reconciler.unresolved("ETH")
+    assert bot.portfolio.holdings["ETH"].size == bench.positions()["ETH"]
     bench.faults()
     await bench.holding("ETH")
-    assert bot.portfolio.holdings["ETH"].size == bench.positions()["ETH"]
 
 
 async def test_an_entry_that_ran_and_ended_unseen_is_booked_with_its_result(bench: Bench) -> None:
@@ -70,27 +71,29 @@ async def test_an_entry_that_never_ran_is_given_up_once_it_cannot_run_any_more(
     bench: Bench, fault: dict[str, Any]
 ) -> None:
     bench.signal(ETH=0.01)
-    bench.faults({**ORDER, **fault})
+    noop = {**EVERY_ORDER, "type": "noop", **fault}
+    bench.faults({**EVERY_ORDER, **fault}, noop)
     bot = await bench.start({"ETH": ETH}, timeout_s=0.5)
     await until(lambda: "unknown" in {order.status for order in bot.seen.orders}, "nothing is known of it")
-    await bench.looks()
+    await until(lambda: bench.sent("noop"), "it cannot be ruled out", 20)
     assert bot.portfolio.exposure_usd() > 90, "what may still run counts"
     assert bot.engine.reconciler.unresolved("ETH")
-    bench.clock.advance(15)
+    bench.faults()
     await until(lambda: not bot.portfolio.pending, "it is given up")
-    assert (bench.positions(), bot.portfolio.exposure_usd(), len(bench.entries())) == ({}, Decimal(0), 1)
-    assert ("never_ran",) in bench.stored("select status from orders where purpose = 'entry'")
+    assert (bench.positions(), bot.portfolio.exposure_usd()) == ({}, Decimal(0))
+    assert len({arrival.nonce for arrival in [*bench.entries(), *bench.sent("noop")]}) == 1
+    assert bench.stored("select distinct status from orders") == [("never_ran",)]
     bench.next_epoch()
     await bench.holding("ETH")
 
 
 async def test_a_position_made_by_hand_is_not_taken_for_an_entry_that_never_ran(bench: Bench) -> None:
     bench.signal(ETH=0.01)
-    bench.faults({**ORDER, "kind": "http_500"})
+    bench.faults({**EVERY_ORDER, "kind": "http_500"}, {**EVERY_ORDER, "type": "noop", "kind": "http_500"})
     bot = await bench.start({"ETH": ETH})
     await until(lambda: "unknown" in {order.status for order in bot.seen.orders}, "nothing is known of it")
     bench.by_hand("ETH", "0.01", is_buy=True)
-    bench.clock.advance(15)
+    bench.faults()
     await until(lambda: not bot.engine.reconciler.unresolved("ETH"), "it is given up")
     await bench.looks()
     assert (bot.portfolio.holdings, bot.portfolio.foreign()) == ({}, ["ETH"])
@@ -201,7 +204,7 @@ async def test_a_store_that_fails_after_the_order_leaves_the_position_ours(
 ) -> None:
     bench.signal(ETH=0.01)
     bot = await bench.start({"ETH": ETH})
-    monkeypatch.setattr(bot.ledger, "update_order", disk_full)
+    monkeypatch.setattr(bot.ledger, "update_orders", disk_full)
     put_position = bot.ledger.put_position
 
     async def put_expected_only(row: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from allora_mqtt.market.account import (
+    OrderState,
     PositionState,
     parse_account,
     parse_fills,
@@ -123,4 +124,6 @@ def test_an_unreadable_fill_is_an_error(changes: dict[str, Any]) -> None:
 
 def test_an_orders_status() -> None:
     assert parse_order_status({"status": "unknownOid"}) is None
-    assert parse_order_status({"status": "order", "order": {"order": {}, "status": "filled"}}) == "filled"
+    order = {"oid": 7, "origSz": "0.05", "sz": "0.02"}
+    found = parse_order_status({"status": "order", "order": {"order": order, "status": "canceled"}})
+    assert found == OrderState("canceled", 7, Decimal("0.03"))

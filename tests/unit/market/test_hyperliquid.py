@@ -207,6 +207,8 @@ async def test_mainnet_is_signed_for_with_a_slash_too(wallet: LocalAccount, exch
 
 async def test_leverage_is_a_setting(gateway: Hyperliquid, exchange: FakeExchange) -> None:
     exchange.answers["updateLeverage"] = {"status": "ok", "response": {"type": "default"}}
+    void = gateway.sign_void(8)
+    assert (void.action, void.nonce, void.action_count) == ({"type": "noop"}, 8, 1)
     envelope = gateway.sign_leverage("ETH", 3, is_cross=False, nonce=9)
     assert await gateway.send(envelope) == [OrderResult("success")]
     assert exchange.requests[-1][1]["action"] == {

@@ -80,8 +80,8 @@ async def test_orders_come_back_as_they_were_stored(ledger: Ledger) -> None:
     assert await ledger.orders_by_id(["o1", "o2", "unknown"]) == [stop, entry]
     assert await ledger.orders_by_id([]) == []
     assert await ledger.known_orders(["o1", "o3", "theirs"]) == {"o1", "o3"}
-    assert await ledger.purpose("o2") == "stop"
-    assert await ledger.purpose("theirs") is None
+    assert await ledger.orders_in(["SENDING"]) == [stop, entry, order("o3")]
+    assert await ledger.orders_in(["filled"]) == []
 
 
 async def test_of_several_orders_all_are_stored_or_none(ledger: Ledger) -> None:
@@ -96,7 +96,7 @@ async def test_what_became_of_an_order_is_written_to_that_order_only(ledger: Led
     await ledger.add_orders([order("o1"), order("o2")])
     change = {"status": "filled", "oid": 123_456_789_012, "filled_size": Decimal("0.00010"), "average_price": FINE,
               "updated_at": at(1)}  # fmt: skip
-    await ledger.update_order("o1", change)
+    await ledger.update_orders({"o1": change})
     assert await ledger.orders_by_id(["o1"]) == [order("o1", **change)]
     assert await ledger.orders_by_id(["o2"]) == [order("o2")]
     assert await ledger.order_ids([123_456_789_012, 5]) == {123_456_789_012: "o1"}
@@ -104,7 +104,8 @@ async def test_what_became_of_an_order_is_written_to_that_order_only(ledger: Led
 
 async def test_the_newest_order_is_the_one_sent_last(ledger: Ledger) -> None:
     assert await ledger.newest_order() is None
-    await ledger.add_orders([order("o1"), order("o2", at=at(5)), order("o3", at=at(1))])
+    stop = order("o4", purpose="stop", at=at(9))
+    await ledger.add_orders([order("o1"), order("o2", at=at(5)), order("o3", at=at(1)), stop])
     assert await ledger.newest_order() == order("o2", at=at(5))
 
 
@@ -112,6 +113,9 @@ async def test_the_highest_nonce_is_remembered(ledger: Ledger) -> None:
     assert await ledger.highest_nonce() == 0
     await ledger.add_orders([order("o1", nonce=1_795_000_000_001), order("o2", nonce=7), order("o3", nonce=None)])
     assert await ledger.highest_nonce() == 1_795_000_000_001
+    await ledger.keep_nonce(1_795_000_000_003)
+    await ledger.keep_nonce(1_795_000_000_002)
+    assert await ledger.highest_nonce() == 1_795_000_000_003
 
 
 async def test_small_values_are_stored_by_key(ledger: Ledger, path: Path) -> None:

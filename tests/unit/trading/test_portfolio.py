@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from allora_mqtt.market.account import RestingOrder
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.trading.portfolio import VISIBLE_AFTER, Holding, Portfolio, Results, exit_reason
 from tests.unit.trading.things import (
@@ -148,6 +149,25 @@ def test_stop_and_target_of_a_symbol_are_told_apart() -> None:
     assert found is not None
     assert found.oid == 2
     assert portfolio.exit_order("ETH", "sl") is None
+
+
+@pytest.mark.parametrize(
+    ("stops", "protected"),
+    [
+        ([], False),
+        ([resting("ETH", "sl")], True),
+        ([resting("ETH", "sl", size=Decimal("0.049"))], False),
+        ([resting("ETH", "sl", size=Decimal("0.02")), resting("ETH", "sl", 2, size=Decimal("0.03"))], True),
+        ([resting("ETH", "sl", size=Decimal(0), follows_position=True)], True),
+        ([resting("ETH", "tp")], False),
+        ([resting("BTC", "sl")], False),
+        ([resting("ETH", "sl", side="BUY")], False),
+    ],
+)
+def test_a_position_is_protected_by_stops_for_the_whole_of_it(stops: list[RestingOrder], protected: bool) -> None:  # noqa: FBT001 - a case
+    portfolio = held(holding())
+    portfolio.resting = stops
+    assert portfolio.is_protected(holding()) is protected
 
 
 def test_the_horizon_ends_a_position_even_without_price_or_prediction() -> None:

@@ -1,5 +1,6 @@
 """The things that the trading rules are about, with everything ordinary unless a test says otherwise."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -96,6 +97,7 @@ def plan(symbol: str = "ETH", notional: str = "100", leverage: int = 2) -> Entry
     )
 
 
-def resting(symbol: str, tpsl: Any, oid: int = 1) -> RestingOrder:
+def resting(symbol: str, tpsl: Any, oid: int = 1, **changes: Any) -> RestingOrder:
     price = Decimal(1990)
-    return RestingOrder(symbol, oid, None, "SELL", Decimal("0.05"), price, price, tpsl, reduce_only=True)
+    found = RestingOrder(symbol, oid, None, "SELL", Decimal("0.05"), price, price, tpsl, reduce_only=True)
+    return replace(found, **changes)
