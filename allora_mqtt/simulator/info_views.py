@@ -1,10 +1,18 @@
 """Accounts, orders and the market in the shapes of `POST /info`."""
 
+import math
 from decimal import Decimal
 from typing import Any
 
 from allora_mqtt.simulator.account import ZERO, Account, Order, Position
-from allora_mqtt.simulator.margin import MarginSummary, leverage_of, liquidation_px, maintenance_usd, summarize
+from allora_mqtt.simulator.margin import (
+    TRANSFER_SHARE,
+    MarginSummary,
+    leverage_of,
+    liquidation_px,
+    maintenance_usd,
+    summarize,
+)
 from allora_mqtt.simulator.market import HOUR_S, Level, Market
 from allora_mqtt.simulator.ticks import floor_size, to_wire
 from allora_mqtt.simulator.universe import Asset
@@ -34,10 +42,36 @@ def _usd(value: Decimal) -> str:
     return to_wire(value, 6)
 
 
-def clearinghouse_state(account: Account, market: Market, now_s: float) -> dict[str, Any]:
-    """The answer to `clearinghouseState`."""
+def spot_state(account: Account, market: Market, now_s: float) -> dict[str, Any]:
+    """The answer to `spotClearinghouseState`: a unified account's USDC; any other has none there."""
+    if account.mode == "disabled":
+        return {"balances": []}
     summary = summarize(account, market.universe, lambda asset: market.mark(asset, now_s))
-    free = max(ZERO, summary.cross_equity_usd - summary.cross_margin_used_usd)
+    usdc = {
+        "coin": "USDC",
+        "token": 0,
+        "total": _usd(account.cash_usd),
+        "hold": _usd(summary.margin_used_usd),
+        "entryNtl": "0.0",
+    }
+    return {"balances": [usdc]}
+
+
+def clearinghouse_state(account: Account, market: Market, now_s: float) -> dict[str, Any]:
+    """The answer to `clearinghouseState`; the money of a unified account does not show in it."""
+    shown = _clearinghouse_state(account, market, now_s)
+    if account.mode != "disabled":
+        for summary in ("marginSummary", "crossMarginSummary"):
+            shown[summary].update(accountValue="0.0", totalRawUsd="0.0")
+        shown["withdrawable"] = "0.0"
+    return shown
+
+
+def _clearinghouse_state(account: Account, market: Market, now_s: float) -> dict[str, Any]:
+    summary = summarize(account, market.universe, lambda asset: market.mark(asset, now_s))
+    # Money may leave while the initial margin, and a tenth of the notional at least, stay behind.
+    bound = max(summary.cross_margin_used_usd, summary.cross_notional_usd * TRANSFER_SHARE)
+    free = max(ZERO, summary.cross_equity_usd - bound)
     return {
         "marginSummary": {
             "accountValue": _usd(summary.equity_usd),
@@ -190,9 +224,9 @@ def _level(level: Level) -> dict[str, Any]:
 
 
 def candles(asset: Asset, market: Market, interval: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
-    """The answer to `candleSnapshot`: the latest 5000 candles that begin within [start, end], in wall time."""
+    """The answer to `candleSnapshot`: the latest 5000 candles that touch [start, end], in wall time."""
     width_s = INTERVALS_S[interval]
-    first = -(-start_ms // (width_s * 1000))
+    first = start_ms // (width_s * 1000)
     last = end_ms // (width_s * 1000)
     first = max(first, last - _MAX_CANDLES + 1)
     return [_candle(asset, market, interval, number * width_s, end_ms / 1000) for number in range(first, last + 1)]
@@ -220,7 +254,7 @@ def _candle(asset: Asset, market: Market, interval: str, begin_s: int, end_s: fl
 
 def funding_history(asset: Asset, market: Market, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
     """The answer to `fundingHistory`: one line a market hour, at most 500."""
-    first = market.funding_hour(start_ms / 1000) + 1
+    first = math.ceil(market.clock.market_s(start_ms / 1000) / HOUR_S)
     last = min(market.funding_hour(end_ms / 1000), first + _MAX_FUNDING_ROWS - 1)
     return [
         {

@@ -81,6 +81,11 @@ class Market:
         self.shifts.append(PriceShift(coin, factor, wall_s))
         self._cache.clear()
 
+    def set_clock(self, clock: MarketClock) -> None:
+        """Let market time run otherwise from now on."""
+        self.clock = clock
+        self._cache.clear()
+
     def shift_factor(self, asset: Asset, wall_s: float) -> float:
         """The product of the shifts of an asset that are in force at `wall_s`."""
         return math.prod(s.factor for s in self.shifts if s.coin == asset.name and s.since_s <= wall_s)
@@ -108,6 +113,10 @@ class Market:
     def mark(self, asset: Asset, wall_s: float) -> Decimal:
         """The mark price, which is the oracle price too, on the price grid."""
         return round_price(Decimal(self.price(asset, wall_s)), asset.sz_decimals)
+
+    def mark_at(self, asset: Asset, wall_s: float) -> Decimal:
+        """The mark price at another moment, with the shifts that were in force then."""
+        return round_price(Decimal(self.price_at(asset, wall_s, wall_s)), asset.sz_decimals)
 
     def bbo(self, asset: Asset, wall_s: float) -> tuple[Decimal, Decimal]:
         """Best bid and best ask: 1 bp to each side, at least a tick apart."""

@@ -31,7 +31,7 @@ async def test_http_errors(sim: Served, path: str) -> None:
         {"type": "userFillsByTime", "user": USER},
         {"type": "orderStatus", "user": USER, "oid": None},
         {"type": "candleSnapshot", "req": {"coin": "BTC", "interval": "7m", "startTime": 0}},
-        {"type": "fundingHistory", "coin": "NOPE", "startTime": 0},
+        {"type": "fundingHistory", "startTime": 0},
     ],
 )
 async def test_a_query_of_the_wrong_shape_is_422(sim: Served, query: dict[str, Any]) -> None:
@@ -55,6 +55,8 @@ async def test_a_query_of_the_wrong_shape_is_422(sim: Served, query: dict[str, A
         ("spotClearinghouseState", {"user": USER}, {"balances": []}),
         ("perpDexs", {}, [None]),
         ("l2Book", {"coin": "NOPE"}, None),
+        ("fundingHistory", {"coin": "NOPE", "startTime": 0}, None),
+        ("candleSnapshot", {"req": {"coin": "NOPE", "interval": "1h", "startTime": 0}}, None),
         ("allMids", {"dex": "other"}, {}),
         ("exchangeStatus", {}, {"time": 1_800_000_000_000, "specialStatuses": None}),
     ],
