@@ -120,6 +120,7 @@ async def busy(sim: Served) -> Served:
     world = sim.simulator.world
     account = world.exchange.open_account(USER)
     account.cash_usd = Decimal(200_000)
+    world.tick()
 
     def price(asset: int, percent: int) -> str:
         mark = world.market.mark(world.market.universe.assets[asset], sim.clock.now_s)
