@@ -191,7 +191,7 @@ def asset_context(asset: Asset, market: Market, now_s: float) -> dict[str, Any]:
     """One asset's entry in `metaAndAssetCtxs`."""
     mark = market.mark(asset, now_s)
     mid = market.mid(asset, now_s)
-    previous = Decimal(market.price_at(asset, _day_before(now_s), now_s))
+    previous = Decimal(market.day_before(asset, now_s))
     bid, ask = market.bbo(asset, now_s)
     base_volume = floor_size(asset.day_volume_usd / mark, asset.sz_decimals)
     return {
@@ -206,11 +206,6 @@ def asset_context(asset: Asset, market: Market, now_s: float) -> dict[str, Any]:
         "impactPxs": None if mid is None else [to_wire(bid), to_wire(ask)],
         "dayBaseVlm": to_wire(base_volume),
     }
-
-
-def _day_before(now_s: float) -> float:
-    # To the whole minute, so that the many requests of a minute sample the same knots.
-    return now_s // 60 * 60 - _DAY_S
 
 
 def l2_book(asset: Asset, market: Market, now_s: float) -> dict[str, Any]:
@@ -229,14 +224,24 @@ def candles(asset: Asset, market: Market, interval: str, start_ms: int, end_ms: 
     first = start_ms // (width_s * 1000)
     last = end_ms // (width_s * 1000)
     first = max(first, last - _MAX_CANDLES + 1)
-    return [_candle(asset, market, interval, number * width_s, end_ms / 1000) for number in range(first, last + 1)]
+    found: list[dict[str, Any]] = []
+    edge = _sample(asset, market, first * width_s)
+    for number in range(first, last + 1):
+        begin_s = number * width_s
+        length_s = min(float(width_s), max(end_ms / 1000 - begin_s, 0.0))
+        times = (begin_s + length_s * step / _SAMPLES_PER_CANDLE for step in range(1, _SAMPLES_PER_CANDLE + 1))
+        prices = [edge, *(_sample(asset, market, time_s) for time_s in times)]
+        found.append(_candle(asset, interval, begin_s, prices))
+        edge = prices[-1]
+    return found
 
 
-def _candle(asset: Asset, market: Market, interval: str, begin_s: int, end_s: float) -> dict[str, Any]:
+def _sample(asset: Asset, market: Market, at_s: float) -> Decimal:
+    return Decimal(f"{market.price_at(asset, at_s, at_s):.5g}")
+
+
+def _candle(asset: Asset, interval: str, begin_s: int, prices: list[Decimal]) -> dict[str, Any]:
     width_s = INTERVALS_S[interval]
-    length_s = min(float(width_s), max(end_s - begin_s, 0.0))
-    times = [begin_s + length_s * step / _SAMPLES_PER_CANDLE for step in range(_SAMPLES_PER_CANDLE + 1)]
-    prices = [Decimal(f"{market.price_at(asset, time, time):.5g}") for time in times]
     volume = asset.day_volume_usd * width_s / _DAY_S / prices[0]
     return {
         "t": begin_s * 1000,
