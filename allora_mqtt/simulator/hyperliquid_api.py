@@ -1,6 +1,7 @@
 """HyperLiquid's two doors: `POST /info` and `POST /exchange`."""
 
 import json
+from collections.abc import Awaitable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
@@ -73,6 +74,8 @@ class HyperliquidApi:
             return _too_many()
         try:
             answer = handler(self.world, body)
+            if isinstance(answer, Awaitable):
+                answer = await answer
         except InfoError as error:
             return web.Response(status=HTTPStatus.UNPROCESSABLE_ENTITY, text=f"{_BAD_SCHEMA}: {error}")
         if self.world.limiter is not None:

@@ -1,6 +1,7 @@
 """Accounts, orders and the market in the shapes of `POST /info`."""
 
 import math
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -218,22 +219,20 @@ def _level(level: Level) -> dict[str, Any]:
     return {"px": to_wire(level.px), "sz": to_wire(level.size), "n": 1}
 
 
-def candles(asset: Asset, market: Market, interval: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
-    """The answer to `candleSnapshot`: the latest 5000 candles that touch [start, end], in wall time."""
+def candles(asset: Asset, market: Market, interval: str, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]:
+    """The lines of `candleSnapshot`: the latest 5000 candles that touch [start, end], in wall time."""
     width_s = INTERVALS_S[interval]
     first = start_ms // (width_s * 1000)
     last = end_ms // (width_s * 1000)
     first = max(first, last - _MAX_CANDLES + 1)
-    found: list[dict[str, Any]] = []
     edge = _sample(asset, market, first * width_s)
     for number in range(first, last + 1):
         begin_s = number * width_s
         length_s = min(float(width_s), max(end_ms / 1000 - begin_s, 0.0))
         times = (begin_s + length_s * step / _SAMPLES_PER_CANDLE for step in range(1, _SAMPLES_PER_CANDLE + 1))
         prices = [edge, *(_sample(asset, market, time_s) for time_s in times)]
-        found.append(_candle(asset, interval, begin_s, prices))
+        yield _candle(asset, interval, begin_s, prices)
         edge = prices[-1]
-    return found
 
 
 def _sample(asset: Asset, market: Market, at_s: float) -> Decimal:

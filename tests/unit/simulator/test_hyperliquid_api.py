@@ -89,6 +89,14 @@ async def test_a_minute_of_queries_is_limited_and_its_429_says_null(sim: Served)
     assert (await sim.info("allMids"))[0] == 200
 
 
+async def test_a_long_answer_costs_more(sim: Served) -> None:
+    query = {"coin": "ETH", "interval": "1m", "startTime": 1_800_000_000_000 - 299 * 60_000}
+    assert len((await sim.info("candleSnapshot", req=query))[1]) == 300
+    # 20 for the query and 5 for its 300 lines leave 1175.
+    statuses = [(await sim.info("openOrders", user=USER))[0] for _ in range(59)]
+    assert statuses == [200] * 58 + [429]
+
+
 async def test_whatever_arrives_at_the_exchange_is_logged_also_when_a_fault_strikes(sim: Served) -> None:
     await sim.faults({"path": "/exchange", "type": "noop", "kind": "http_503"})
     await sim.call("POST", "/exchange", {"action": {"type": "noop"}, "nonce": 5})

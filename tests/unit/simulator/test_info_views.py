@@ -55,10 +55,11 @@ def test_open_orders_hide_triggers_and_the_frontend_s_shows_them(bench: Bench) -
 
 def test_candles_join_and_the_last_one_ends_now(bench: Bench) -> None:
     bitcoin = UNIVERSE.assets[0]
-    candles = views.candles(bitcoin, bench.market, "1m", 59_999, 600_000)
+    candles = list(views.candles(bitcoin, bench.market, "1m", 59_999, 600_000))
     assert [candle["t"] for candle in candles] == [minute * 60_000 for minute in range(11)]
     assert all(Decimal(one["l"]) <= Decimal(one["o"]) <= Decimal(one["h"]) for one in candles)
-    assert len(views.candles(bitcoin, bench.market, "1m", 0, 6_000 * 60_000)) == 5_000
+    assert [one["o"] for one in candles[1:]] == [one["c"] for one in candles[:-1]]
+    assert len(list(views.candles(bitcoin, bench.market, "1m", 0, 6_000 * 60_000))) == 5_000
 
 
 @pytest.mark.parametrize("index", [0, 3])
