@@ -166,6 +166,11 @@ def _price_source(options: SimulatorOptions, universe: Universe) -> PriceSource:
     others = RandomPrices(options.seed, universe)
     if options.prices == "random":
         return others
-    if options.prices.startswith(_REPLAY_PREFIX):
-        return ReplayPrices(Path(options.prices.removeprefix(_REPLAY_PREFIX)), others)
-    raise ReplayError(f'prices must be "random" or "replay:FILE", not {options.prices!r}')
+    if not options.prices.startswith(_REPLAY_PREFIX):
+        raise ReplayError(f'prices must be "random" or "replay:FILE", not {options.prices!r}')
+    path = Path(options.prices.removeprefix(_REPLAY_PREFIX))
+    replay = ReplayPrices(path, others)
+    unknown = sorted(replay.coins - {asset.name for asset in universe.live})
+    if unknown:
+        raise ReplayError(f"{path} has prices of {', '.join(unknown)}, which the exchange does not list")
+    return replay
