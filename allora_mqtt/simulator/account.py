@@ -6,11 +6,13 @@ from decimal import Decimal
 from typing import Any, Literal
 
 MAX_HISTORY = 2_000
+MAX_FILLS = 10_000
 ZERO = Decimal(0)
 
 Tif = Literal["Gtc", "Ioc", "Alo"]
 TpSl = Literal["tp", "sl"]
 Grouping = Literal["na", "normalTpsl", "positionTpsl"]
+Mode = Literal["disabled", "unifiedAccount"]
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,17 @@ class Account:
         leverages: By asset index, where set.
         orders: Open orders by number, waiting children included.
         closed_orders: Terminal orders, oldest first, at most 2000.
-        fills: As `userFills` shows them, oldest first, at most 2000.
+        fills: As `userFills` shows them, oldest first, at most 10000.
         fundings: As `userFunding` shows them, oldest first, at most 2000.
         funding_usd: Funding ever paid, by asset index.
         volume_usd: Notional ever traded.
         action_count: Actions counted against the address budget.
         last_over_budget_s: Wall time of the last action that was let through over budget.
+        mode: As `userAbstraction` names it; a unified account's money is told by its spot state.
+        forfeited_usd: Money that liquidations took beyond fills and fees; negative where the insurance fund paid.
+        partly_liquidated_s: Wall time of the last liquidation that closed only part of a position.
+        cancel_at_ms: When the dead man's switch cancels everything, unix ms.
+        cancels_on_day: The UTC day (since 1970) of the switch's last triggers, and how many there were.
     """
 
     address: str
@@ -136,6 +143,11 @@ class Account:
     volume_usd: Decimal = ZERO
     action_count: int = 0
     last_over_budget_s: float = 0.0
+    mode: Mode = "disabled"
+    forfeited_usd: Decimal = ZERO
+    partly_liquidated_s: float = 0.0
+    cancel_at_ms: int | None = None
+    cancels_on_day: tuple[int, int] = (0, 0)
 
     def szi(self, asset: int) -> Decimal:
         """Signed position size in coins; 0 when flat."""

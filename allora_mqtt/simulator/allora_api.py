@@ -67,7 +67,7 @@ class AlloraApi:
         if not topic.is_active:
             return _failure(HTTPStatus.NOT_FOUND, f"no inference available for topic {number}")
         now_s = self.world.clock()
-        rules = {rule.kind: rule for rule in self.world.faults.take("/v2", number, _PREDICTION_KINDS)}
+        rules = {rule.kind: rule for rule in self.world.faults.take("/v2", number, _PREDICTION_KINDS, {topic.coin})}
         inference = self.network.infer(topic, now_s - _stale_s(rules.get("stale_prediction")))
         if "absurd_prediction" in rules:
             inference = _absurd(inference)

@@ -4,22 +4,20 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from allora_mqtt.simulator import liquidation, rules
+from allora_mqtt.simulator import dead_man, liquidation, rules
 from allora_mqtt.simulator.account import ZERO, Account, Grouping, Leverage, Order, OrderRequest
+from allora_mqtt.simulator.errors import ActionError
 from allora_mqtt.simulator.exchange_state import ExchangeState
 from allora_mqtt.simulator.funding import pay_funding
-from allora_mqtt.simulator.margin import leverage_of, summarize
+from allora_mqtt.simulator.grouping import cancel_order
+from allora_mqtt.simulator.margin import TRANSFER_SHARE, leverage_of, summarize
 from allora_mqtt.simulator.market import Market
-from allora_mqtt.simulator.matching import WHOLE, Matcher, Moment, cancel_order
+from allora_mqtt.simulator.matching import WHOLE, Matcher, Moment
 from allora_mqtt.simulator.ticks import to_wire
 
 START_CASH_USD = Decimal(10_000)
 
 Status = dict[str, Any] | str
-
-
-class ActionError(Exception):
-    """The whole action is refused; the message is the exchange's answer."""
 
 
 class Exchange:
@@ -141,6 +139,29 @@ class Exchange:
                 position.isolated_usd = abs(position.szi) * position.entry_px / leverage.value
         account.leverages[asset_index] = leverage
 
+    def move_isolated_margin(self, account: Account, asset_index: int, usd: Decimal, now_s: float) -> None:
+        """Move money between the account and an isolated position; negative takes it out.
+
+        Raises:
+            ActionError: There is no isolated position, or the money is bound where it is.
+        """
+        asset = self.market.universe.by_index(asset_index)
+        position = None if asset is None else account.positions.get(asset_index)
+        if asset is None or position is None or leverage_of(account, asset).is_cross:
+            raise ActionError("Cannot update isolated margin without an isolated position.")
+        moment = Moment(self.market, now_s)
+        summary = summarize(account, self.market.universe, moment.mark)
+        free = summary.cross_equity_usd - summary.cross_margin_used_usd
+        if usd < 0:
+            if asset.is_margin_locked:
+                raise ActionError("Cannot remove margin from a position of this asset.")
+            notional = abs(position.szi) * moment.mark(asset)
+            needed = max(notional / leverage_of(account, asset).value, notional * TRANSFER_SHARE)
+            free = position.isolated_usd + position.pnl(moment.mark(asset)) - needed
+        if abs(usd) > free:
+            raise ActionError("Insufficient margin to update isolated margin.")
+        position.isolated_usd += usd
+
     def tick(self, now_s: float) -> bool:
         """Bring everything up to `now_s`: funding, triggers, resting orders, liquidations.
 
@@ -151,12 +172,12 @@ class Exchange:
         changed = pay_funding(self.state, moment)
         before = self.state.counters.next_tid
         for account in self.state.accounts.values():
-            if account.orders or account.positions:
+            if account.orders or account.positions or account.cancel_at_ms:
                 changed |= self._tick_account(account, moment)
         return changed or self.state.counters.next_tid != before
 
     def _tick_account(self, account: Account, moment: Moment) -> bool:
-        changed = False
+        changed = dead_man.trigger(account, moment.now_ms)
         for order in list(account.orders.values()):
             if order.is_waiting or order.oid not in account.orders:
                 continue
@@ -183,7 +204,7 @@ class Exchange:
         if isinstance(status, dict) and "error" in status:
             return [status]
         self._matcher.enter_children(account, parent, exits, moment)
-        waiting = "waitingForTrigger" if parent.filled else "waitingForFill"
+        waiting = "waitingForTrigger" if parent.size == 0 else "waitingForFill"
         return [status, *(waiting for _ in exits)]
 
     def _enter(self, account: Account, order: Order, moment: Moment, fill_share: Decimal = WHOLE) -> Status:

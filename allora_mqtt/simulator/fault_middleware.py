@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from allora_mqtt.simulator.faults import HTTP_STATUSES, TRANSPORT_KINDS, FaultBook, FaultRule
+from allora_mqtt.simulator.request_coins import RequestCoins
 
 _DEFAULT_LATENCY_S = 1.0
 _DEFAULT_HANG_S = 3_600.0
@@ -14,14 +15,14 @@ _TOO_MANY = 429
 _CLIENT_GONE = 499
 
 
-def fault_middleware(faults: FaultBook) -> Middleware:
+def fault_middleware(faults: FaultBook, coins: RequestCoins) -> Middleware:
     """A middleware that applies the transport's share of the faults."""
 
     @web.middleware
     async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith("/sim/"):
+        if request.path.startswith("/sim/") or not faults.rules:
             return await handler(request)
-        rules = faults.take(request.path, await _request_type(request), TRANSPORT_KINDS)
+        rules = faults.take(request.path, *await _look(request, coins))
         for rule in rules:
             early = await _before(request, rule)
             if early is not None:
@@ -65,15 +66,16 @@ def _damaged(response: web.Response) -> web.Response:
     return web.Response(status=response.status, text=text[: len(text) // 2], content_type="application/json")
 
 
-async def _request_type(request: web.Request) -> str | None:
-    """The info or action type of a request; of an Allora request the topic's number."""
+async def _look(request: web.Request, coins: RequestCoins) -> tuple[str | None, frozenset[str], frozenset[str]]:
+    """The info or action type of a request, the kinds of faults that may strike it here, the coins it names."""
     if request.method != "POST":
-        return request.query.get("allora_topic_id")
+        topic = request.query.get("allora_topic_id")
+        return topic, TRANSPORT_KINDS, coins.of_topic(topic)
     try:
         body = json.loads(await request.read())
     except ValueError:
-        return None
-    if isinstance(body, dict) and isinstance(body.get("action"), dict):
-        body = body["action"]
-    kind = body.get("type") if isinstance(body, dict) else None
-    return kind if isinstance(kind, str) else None
+        return None, TRANSPORT_KINDS, frozenset()
+    inner = body.get("action") if isinstance(body, dict) else None
+    typed = inner if isinstance(inner, dict) else body
+    kind = typed.get("type") if isinstance(typed, dict) else None
+    return kind if isinstance(kind, str) else None, TRANSPORT_KINDS, coins.of_body(body)

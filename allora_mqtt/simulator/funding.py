@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from allora_mqtt.simulator.account import MAX_HISTORY, ZERO, Account
 from allora_mqtt.simulator.exchange_state import ExchangeState
+from allora_mqtt.simulator.market import HOUR_S, Market
 from allora_mqtt.simulator.matching import Moment
 from allora_mqtt.simulator.ticks import to_wire
 
@@ -21,15 +22,17 @@ def pay_funding(state: ExchangeState, moment: Moment) -> bool:
     state.funding_hour = hour
     for ended in range(first + 1, hour + 1):
         for account in state.accounts.values():
-            _pay(account, ended, moment)
+            _pay(account, ended, moment.market)
     return True
 
 
-def _pay(account: Account, hour: int, moment: Moment) -> None:
+def _pay(account: Account, hour: int, market: Market) -> None:
+    """Book one hour's funding at that hour's own price and time, however late it is noticed."""
+    at_s = market.clock.wall_s(hour * HOUR_S)
     for index, position in account.positions.items():
-        asset = moment.market.universe.assets[index]
-        rate = moment.market.funding_rate(asset, hour)
-        paid = (position.szi * moment.mark(asset) * rate).quantize(Decimal("1e-6"))
+        asset = market.universe.assets[index]
+        rate = market.funding_rate(asset, hour)
+        paid = (position.szi * market.mark_at(asset, at_s) * rate).quantize(Decimal("1e-6"))
         account.cash_usd -= paid
         if position.isolated_usd:
             position.isolated_usd -= paid
@@ -38,7 +41,7 @@ def _pay(account: Account, hour: int, moment: Moment) -> None:
         account.funding_usd[index] = account.funding_usd.get(index, ZERO) + paid
         account.fundings.append(
             {
-                "time": moment.now_ms,
+                "time": int(at_s * 1000),
                 "hash": f"0x{'0' * 64}",
                 "delta": {
                     "type": "funding",
@@ -46,6 +49,7 @@ def _pay(account: Account, hour: int, moment: Moment) -> None:
                     "usdc": to_wire(-paid),
                     "szi": to_wire(position.szi),
                     "fundingRate": to_wire(rate),
+                    "nSamples": 1,
                 },
             }
         )

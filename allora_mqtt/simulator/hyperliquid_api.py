@@ -1,6 +1,7 @@
 """HyperLiquid's two doors: `POST /info` and `POST /exchange`."""
 
 import json
+from collections.abc import Awaitable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,10 +13,11 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import ValidationError
 
 from allora_mqtt.simulator.actions import admit, execute, signer_of
-from allora_mqtt.simulator.exchange import ActionError
+from allora_mqtt.simulator.errors import ActionError
 from allora_mqtt.simulator.info import INFO_HANDLERS, InfoError
-from allora_mqtt.simulator.limits import exchange_weight, info_weight
+from allora_mqtt.simulator.limits import answer_weight, exchange_weight, info_weight
 from allora_mqtt.simulator.matching import WHOLE
+from allora_mqtt.simulator.request_coins import RequestCoins
 from allora_mqtt.simulator.signatures import SignatureError
 from allora_mqtt.simulator.wire import Envelope, action_weight
 from allora_mqtt.simulator.world import Arrival, World
@@ -55,6 +57,7 @@ class HyperliquidApi:
     """The handlers of both doors."""
 
     world: World
+    coins: RequestCoins
 
     def routes(self) -> list[web.RouteDef]:
         """What to add to the web application."""
@@ -70,9 +73,14 @@ class HyperliquidApi:
         if not self._has_weight(request, info_weight(body["type"])):
             return _too_many()
         try:
-            return web.json_response(handler(self.world, body))
+            answer = handler(self.world, body)
+            if isinstance(answer, Awaitable):
+                answer = await answer
         except InfoError as error:
             return web.Response(status=HTTPStatus.UNPROCESSABLE_ENTITY, text=f"{_BAD_SCHEMA}: {error}")
+        if self.world.limiter is not None:
+            self.world.limiter.charge(request.remote or "", answer_weight(body["type"], answer), self.world.clock())
+        return web.json_response(answer)
 
     async def exchange(self, request: web.Request) -> web.Response:
         """Execute a signed action; the answer leaves once the change is on disk."""
@@ -87,8 +95,7 @@ class HyperliquidApi:
             return _too_many()
         now_s = self.world.clock()
         arrival = _ARRIVAL.get()
-        faults = self.world.faults.take("/exchange", envelope.action.type, {"partial_fill"})
-        arrival.outcome = self._act(envelope, arrival, now_s, _HALF if faults else WHOLE)
+        arrival.outcome = self._act(envelope, arrival, now_s, self._fill_share(envelope, body))
         self.world.save()
         return web.json_response(arrival.outcome)
 
@@ -104,6 +111,13 @@ class HyperliquidApi:
         except (SignatureError, ActionError) as error:
             return {"status": "err", "response": str(error)}
         return answer
+
+    def _fill_share(self, envelope: Envelope, body: object) -> Decimal:
+        """The share of its orders that a fault lets through."""
+        rules = self.world.faults.take("/exchange", envelope.action.type, {"partial_fill"}, self.coins.of_body(body))
+        if not rules:
+            return WHOLE
+        return _HALF if rules[0].share is None else Decimal(repr(rules[0].share))
 
     def _has_weight(self, request: web.Request, weight: int) -> bool:
         limiter = self.world.limiter

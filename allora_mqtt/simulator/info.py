@@ -1,7 +1,9 @@
 """The queries of `POST /info`: one function a type."""
 
+import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Any
 
 from allora_mqtt.simulator import info_views as views
@@ -13,6 +15,9 @@ from allora_mqtt.simulator.world import World
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _DEFAULT_LATE_FILLS_S = 2.0
 _DEFAULT_LAG_S = 5.0
+_MAX_LINES = 2_000
+_MAX_FUNDINGS = 500
+_CANDLES_AT_A_TIME = 20
 _NEVER_MS = 253_402_300_799_000  # the end of the year 9999
 _USDC = {
     "name": "USDC",
@@ -64,12 +69,10 @@ def _is_main_dex(query: Query) -> bool:
     return query.get("dex") in (None, "")
 
 
-def _struck_s(world: World, query: Query, kind: str, default_s: float) -> float | None:
-    """The seconds of a fault that strikes this query, if one does."""
-    rules = world.faults.take("/info", query["type"], {kind})
-    if not rules:
-        return None
-    return default_s if rules[0].seconds is None else rules[0].seconds
+def _nulled(world: World, query: Query) -> Callable[[str], bool]:
+    """Whether a coin's mid is to be null in this answer."""
+    coins = {rule.coin for rule in world.faults.take("/info", query["type"], {"null_mids"})}
+    return lambda coin: None in coins or coin in coins
 
 
 def _meta(world: World, _: Query) -> Answer:
@@ -79,53 +82,63 @@ def _meta(world: World, _: Query) -> Answer:
 def _meta_and_asset_contexts(world: World, query: Query) -> Answer:
     now_s = world.clock()
     contexts = [views.asset_context(asset, world.market, now_s) for asset in world.market.universe.assets]
-    if world.faults.take("/info", query["type"], {"null_mids"}):
-        contexts = [{**context, "midPx": None, "impactPxs": None} for context in contexts]
+    is_null = _nulled(world, query)
+    for asset, context in zip(world.market.universe.assets, contexts, strict=True):
+        if is_null(asset.name):
+            context.update(midPx=None, impactPxs=None)
     return [world.market.universe.meta(), contexts]
 
 
 def _all_mids(world: World, query: Query) -> Answer:
-    mids: dict[str, str | None] = {**views.all_mids(world.market, world.clock())} if _is_main_dex(query) else {}
-    if world.faults.take("/info", query["type"], {"null_mids"}):
-        return dict.fromkeys(mids)
-    return mids
+    mids = views.all_mids(world.market, world.clock()) if _is_main_dex(query) else {}
+    is_null = _nulled(world, query)
+    return {coin: None if is_null(coin) else mid for coin, mid in mids.items()}
+
+
+def _seen_account(world: World, query: Query) -> Account:
+    """The account as this query is to see it: as it is, or as it was."""
+    account = _account(world, query)
+    rules = world.faults.take("/info", query["type"], {"lagging_state"})
+    if not rules:
+        return account
+    return world.lagging(account, _DEFAULT_LAG_S if rules[0].seconds is None else rules[0].seconds)
 
 
 def _clearinghouse_state(world: World, query: Query) -> Answer:
-    account = _account(world, query)
-    behind_s = _struck_s(world, query, "lagging_state", _DEFAULT_LAG_S)
-    if behind_s is not None:
-        account = world.lagging(account, behind_s)
-    return views.clearinghouse_state(account, world.market, world.clock())
+    return views.clearinghouse_state(_seen_account(world, query), world.market, world.clock())
 
 
 def _open_orders(world: World, query: Query) -> Answer:
-    account = _account(world, query)
-    orders = [order for order in account.orders.values() if not order.awaits_trigger]
+    orders = [order for order in _seen_account(world, query).orders.values() if not order.awaits_trigger]
     return [views.open_order(order, world.market) for order in orders]
 
 
 def _frontend_open_orders(world: World, query: Query) -> Answer:
-    account = _account(world, query)
-    orders = [order for order in account.orders.values() if not order.is_waiting]
-    return [views.frontend_order(order, account, world.market) for order in orders]
+    account = _seen_account(world, query)
+    return [views.frontend_order(order, account, world.market) for order in account.orders.values()]
 
 
-def _late_after_ms(world: World, query: Query) -> int:
-    """Fills younger than this are not to be seen yet."""
-    late_s = _struck_s(world, query, "late_fills", _DEFAULT_LATE_FILLS_S)
-    return _NEVER_MS if late_s is None else int((world.clock() - late_s) * 1000)
+def _visible(world: World, query: Query) -> Callable[[str, int], bool]:
+    """Whether something that happened to a coin at a time (unix ms) is to be seen yet."""
+    now_s = world.clock()
+    late: dict[str | None, float] = {
+        rule.coin: now_s - (_DEFAULT_LATE_FILLS_S if rule.seconds is None else rule.seconds)
+        for rule in world.faults.take("/info", query["type"], {"late_fills"})
+    }
+    return lambda coin, time_ms: all(time_ms <= int(late[key] * 1000) for key in (None, coin) if key in late)
 
 
 def _user_fills(world: World, query: Query) -> Answer:
-    visible_ms = _late_after_ms(world, query)
-    return [fill for fill in reversed(_account(world, query).fills) if fill["time"] <= visible_ms]
+    is_visible = _visible(world, query)
+    seen = (fill for fill in reversed(_account(world, query).fills) if is_visible(fill["coin"], fill["time"]))
+    return list(islice(seen, _MAX_LINES))
 
 
 def _user_fills_by_time(world: World, query: Query) -> Answer:
     start_ms, end_ms = _time_ms(query, "startTime"), _time_ms(query, "endTime", _NEVER_MS)
-    end_ms = min(end_ms, _late_after_ms(world, query))
-    return [fill for fill in _account(world, query).fills if start_ms <= fill["time"] <= end_ms]
+    is_visible = _visible(world, query)
+    within = (fill for fill in _account(world, query).fills if start_ms <= fill["time"] <= end_ms)
+    return list(islice((fill for fill in within if is_visible(fill["coin"], fill["time"])), _MAX_LINES))
 
 
 def _order_status(world: World, query: Query) -> Answer:
@@ -134,7 +147,10 @@ def _order_status(world: World, query: Query) -> Answer:
     if isinstance(key, bool) or not isinstance(key, int | str):
         raise InfoError("oid")
     order = account.find_order(key.lower() if isinstance(key, str) else key)
-    if order is None or order.status_ms > _late_after_ms(world, query):
+    if order is None:
+        return {"status": "unknownOid"}
+    coin = world.market.universe.assets[order.request.asset].name
+    if not _visible(world, query)(coin, order.status_ms):
         return {"status": "unknownOid"}
     return {"status": "order", "order": views.order_with_status(order, account, world.market)}
 
@@ -142,7 +158,7 @@ def _order_status(world: World, query: Query) -> Answer:
 def _historical_orders(world: World, query: Query) -> Answer:
     account = _account(world, query)
     orders = [*reversed(account.orders.values()), *reversed(account.closed_orders)]
-    return [views.order_with_status(order, account, world.market) for order in orders[:2_000]]
+    return [views.order_with_status(order, account, world.market) for order in orders[:_MAX_LINES]]
 
 
 def _l2_book(world: World, query: Query) -> Answer:
@@ -150,22 +166,28 @@ def _l2_book(world: World, query: Query) -> Answer:
     return None if asset is None else views.l2_book(asset, world.market, world.clock())
 
 
-def _candle_snapshot(world: World, query: Query) -> Answer:
+async def _candle_snapshot(world: World, query: Query) -> Answer:
     inner = query.get("req")
     if not isinstance(inner, dict) or inner.get("interval") not in views.INTERVALS_S:
         raise InfoError("req")
     asset = _asset(world, inner)
     if asset is None:
-        raise InfoError("coin")
+        return None
     now_ms = int(world.clock() * 1000)
     start_ms, end_ms = _time_ms(inner, "startTime"), min(_time_ms(inner, "endTime", now_ms), now_ms)
-    return views.candles(asset, world.market, inner["interval"], start_ms, end_ms)
+    found: list[dict[str, Any]] = []
+    for candle in views.candles(asset, world.market, inner["interval"], start_ms, end_ms):
+        found.append(candle)
+        if len(found) % _CANDLES_AT_A_TIME == 0:
+            # 5000 candles take seconds, and orders must not wait for them.
+            await asyncio.sleep(0)
+    return found
 
 
 def _funding_history(world: World, query: Query) -> Answer:
     asset = _asset(world, query)
     if asset is None:
-        raise InfoError("coin")
+        return None
     now_ms = int(world.clock() * 1000)
     start_ms, end_ms = _time_ms(query, "startTime"), min(_time_ms(query, "endTime", now_ms), now_ms)
     return views.funding_history(asset, world.market, start_ms, end_ms)
@@ -173,36 +195,41 @@ def _funding_history(world: World, query: Query) -> Answer:
 
 def _user_funding(world: World, query: Query) -> Answer:
     start_ms, end_ms = _time_ms(query, "startTime"), _time_ms(query, "endTime", _NEVER_MS)
-    return [line for line in _account(world, query).fundings if start_ms <= line["time"] <= end_ms]
+    within = (line for line in _account(world, query).fundings if start_ms <= line["time"] <= end_ms)
+    return list(islice(within, _MAX_FUNDINGS))
 
 
 def _user_role(world: World, query: Query) -> Answer:
     master = world.exchange.state.agents.get(_address(query))
     if master is not None:
         return {"role": "agent", "data": {"user": master}}
+    leader = world.exchange.state.vaults.get(_address(query))
+    if leader is not None:
+        return {"role": "vault"}
     _account(world, query)
     return {"role": "user"}
 
 
 def _extra_agents(world: World, query: Query) -> Answer:
     master = _account(world, query).address
-    agents = [agent for agent, owner in world.exchange.state.agents.items() if owner == master]
+    state = world.exchange.state
+    own = (agent for agent, owner in state.agents.items() if owner == master)
     return [
-        {"name": f"agent {number}", "address": agent, "validUntil": _NEVER_MS} for number, agent in enumerate(agents)
+        {"name": state.agent_names[agent], "address": agent, "validUntil": _NEVER_MS}
+        for agent in own
+        if agent in state.agent_names
     ]
 
 
 def _user_abstraction(world: World, query: Query) -> Answer:
-    _account(world, query)
-    return "disabled"
+    return _account(world, query).mode
 
 
 def _spot_clearinghouse_state(world: World, query: Query) -> Answer:
-    _account(world, query)
-    return {"balances": []}
+    return views.spot_state(_seen_account(world, query), world.market, world.clock())
 
 
-INFO_HANDLERS: dict[str, Callable[[World, Query], Answer]] = {
+INFO_HANDLERS: dict[str, Callable[[World, Query], Answer | Awaitable[Answer]]] = {
     "meta": _meta,
     "metaAndAssetCtxs": _meta_and_asset_contexts,
     "allMids": _all_mids,

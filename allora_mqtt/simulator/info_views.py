@@ -1,10 +1,19 @@
 """Accounts, orders and the market in the shapes of `POST /info`."""
 
+import math
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 from allora_mqtt.simulator.account import ZERO, Account, Order, Position
-from allora_mqtt.simulator.margin import MarginSummary, leverage_of, liquidation_px, maintenance_usd, summarize
+from allora_mqtt.simulator.margin import (
+    TRANSFER_SHARE,
+    MarginSummary,
+    leverage_of,
+    liquidation_px,
+    maintenance_usd,
+    summarize,
+)
 from allora_mqtt.simulator.market import HOUR_S, Level, Market
 from allora_mqtt.simulator.ticks import floor_size, to_wire
 from allora_mqtt.simulator.universe import Asset
@@ -34,10 +43,36 @@ def _usd(value: Decimal) -> str:
     return to_wire(value, 6)
 
 
-def clearinghouse_state(account: Account, market: Market, now_s: float) -> dict[str, Any]:
-    """The answer to `clearinghouseState`."""
+def spot_state(account: Account, market: Market, now_s: float) -> dict[str, Any]:
+    """The answer to `spotClearinghouseState`: a unified account's USDC; any other has none there."""
+    if account.mode == "disabled":
+        return {"balances": []}
     summary = summarize(account, market.universe, lambda asset: market.mark(asset, now_s))
-    free = max(ZERO, summary.cross_equity_usd - summary.cross_margin_used_usd)
+    usdc = {
+        "coin": "USDC",
+        "token": 0,
+        "total": _usd(account.cash_usd),
+        "hold": _usd(summary.margin_used_usd),
+        "entryNtl": "0.0",
+    }
+    return {"balances": [usdc]}
+
+
+def clearinghouse_state(account: Account, market: Market, now_s: float) -> dict[str, Any]:
+    """The answer to `clearinghouseState`; the money of a unified account does not show in it."""
+    shown = _clearinghouse_state(account, market, now_s)
+    if account.mode != "disabled":
+        for summary in ("marginSummary", "crossMarginSummary"):
+            shown[summary].update(accountValue="0.0", totalRawUsd="0.0")
+        shown["withdrawable"] = "0.0"
+    return shown
+
+
+def _clearinghouse_state(account: Account, market: Market, now_s: float) -> dict[str, Any]:
+    summary = summarize(account, market.universe, lambda asset: market.mark(asset, now_s))
+    # Money may leave while the initial margin, and a tenth of the notional at least, stay behind.
+    bound = max(summary.cross_margin_used_usd, summary.cross_notional_usd * TRANSFER_SHARE)
+    free = max(ZERO, summary.cross_equity_usd - bound)
     return {
         "marginSummary": {
             "accountValue": _usd(summary.equity_usd),
@@ -157,7 +192,7 @@ def asset_context(asset: Asset, market: Market, now_s: float) -> dict[str, Any]:
     """One asset's entry in `metaAndAssetCtxs`."""
     mark = market.mark(asset, now_s)
     mid = market.mid(asset, now_s)
-    previous = Decimal(market.price_at(asset, _day_before(now_s), now_s))
+    previous = Decimal(market.day_before(asset, now_s))
     bid, ask = market.bbo(asset, now_s)
     base_volume = floor_size(asset.day_volume_usd / mark, asset.sz_decimals)
     return {
@@ -174,11 +209,6 @@ def asset_context(asset: Asset, market: Market, now_s: float) -> dict[str, Any]:
     }
 
 
-def _day_before(now_s: float) -> float:
-    # To the whole minute, so that the many requests of a minute sample the same knots.
-    return now_s // 60 * 60 - _DAY_S
-
-
 def l2_book(asset: Asset, market: Market, now_s: float) -> dict[str, Any]:
     """The answer to `l2Book`."""
     sides = [market.levels(asset, now_s, asks=asks) for asks in (False, True)]
@@ -189,20 +219,28 @@ def _level(level: Level) -> dict[str, Any]:
     return {"px": to_wire(level.px), "sz": to_wire(level.size), "n": 1}
 
 
-def candles(asset: Asset, market: Market, interval: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
-    """The answer to `candleSnapshot`: the latest 5000 candles that begin within [start, end], in wall time."""
+def candles(asset: Asset, market: Market, interval: str, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]:
+    """The lines of `candleSnapshot`: the latest 5000 candles that touch [start, end], in wall time."""
     width_s = INTERVALS_S[interval]
-    first = -(-start_ms // (width_s * 1000))
+    first = start_ms // (width_s * 1000)
     last = end_ms // (width_s * 1000)
     first = max(first, last - _MAX_CANDLES + 1)
-    return [_candle(asset, market, interval, number * width_s, end_ms / 1000) for number in range(first, last + 1)]
+    edge = _sample(asset, market, first * width_s)
+    for number in range(first, last + 1):
+        begin_s = number * width_s
+        length_s = min(float(width_s), max(end_ms / 1000 - begin_s, 0.0))
+        times = (begin_s + length_s * step / _SAMPLES_PER_CANDLE for step in range(1, _SAMPLES_PER_CANDLE + 1))
+        prices = [edge, *(_sample(asset, market, time_s) for time_s in times)]
+        yield _candle(asset, interval, begin_s, prices)
+        edge = prices[-1]
 
 
-def _candle(asset: Asset, market: Market, interval: str, begin_s: int, end_s: float) -> dict[str, Any]:
+def _sample(asset: Asset, market: Market, at_s: float) -> Decimal:
+    return Decimal(f"{market.price_at(asset, at_s, at_s):.5g}")
+
+
+def _candle(asset: Asset, interval: str, begin_s: int, prices: list[Decimal]) -> dict[str, Any]:
     width_s = INTERVALS_S[interval]
-    length_s = min(float(width_s), max(end_s - begin_s, 0.0))
-    times = [begin_s + length_s * step / _SAMPLES_PER_CANDLE for step in range(_SAMPLES_PER_CANDLE + 1)]
-    prices = [Decimal(f"{market.price_at(asset, time, time):.5g}") for time in times]
     volume = asset.day_volume_usd * width_s / _DAY_S / prices[0]
     return {
         "t": begin_s * 1000,
@@ -220,7 +258,7 @@ def _candle(asset: Asset, market: Market, interval: str, begin_s: int, end_s: fl
 
 def funding_history(asset: Asset, market: Market, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
     """The answer to `fundingHistory`: one line a market hour, at most 500."""
-    first = market.funding_hour(start_ms / 1000) + 1
+    first = math.ceil(market.clock.market_s(start_ms / 1000) / HOUR_S)
     last = min(market.funding_hour(end_ms / 1000), first + _MAX_FUNDING_ROWS - 1)
     return [
         {

@@ -5,7 +5,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-from allora_mqtt.simulator.account import MAX_HISTORY, ZERO, Account, Order, Position
+from allora_mqtt.simulator.account import MAX_FILLS, ZERO, Account, Order, Position
 from allora_mqtt.simulator.margin import leverage_of
 from allora_mqtt.simulator.ticks import to_wire
 from allora_mqtt.simulator.universe import Asset
@@ -62,7 +62,7 @@ def book_fill(account: Account, asset: Asset, order: Order, fill: Fill, tid: int
     if order.request.cloid is not None:
         line["cloid"] = order.request.cloid
     account.fills.append(line)
-    del account.fills[:-MAX_HISTORY]
+    del account.fills[:-MAX_FILLS]
     return line
 
 

@@ -19,6 +19,15 @@ _LIGHT_WEIGHT = 2
 _USER_ROLE_WEIGHT = 60
 _OTHER_WEIGHT = 20
 _BATCH_PER_WEIGHT = 40
+# A list of this many lines costs 1 more.
+_LINES_PER_WEIGHT = {
+    "candleSnapshot": 60,
+    "fundingHistory": 20,
+    "historicalOrders": 20,
+    "userFills": 20,
+    "userFillsByTime": 20,
+    "userFunding": 20,
+}
 
 
 def info_weight(info_type: str) -> int:
@@ -26,6 +35,12 @@ def info_weight(info_type: str) -> int:
     if info_type in _LIGHT:
         return _LIGHT_WEIGHT
     return _USER_ROLE_WEIGHT if info_type == "userRole" else _OTHER_WEIGHT
+
+
+def answer_weight(info_type: str, answer: object) -> int:
+    """What the length of an answer from `/info` costs on top."""
+    per = _LINES_PER_WEIGHT.get(info_type)
+    return len(answer) // per if per is not None and isinstance(answer, list) else 0
 
 
 def exchange_weight(batch: int) -> int:
@@ -48,6 +63,11 @@ class IpLimiter:
             return False
         spent.append((now_s, weight))
         return True
+
+    def charge(self, ip: str, weight: int, now_s: float) -> None:
+        """Spend `weight` whether there is room for it or not."""
+        if weight:
+            self._spent.setdefault(ip, deque()).append((now_s, weight))
 
 
 def budget(account: Account) -> int:

@@ -8,6 +8,8 @@ from allora_mqtt.simulator.account import ZERO, Account, Leverage, Position
 from allora_mqtt.simulator.universe import Asset, Universe
 
 DEFAULT_LEVERAGE = 20
+# Money that leaves an account or a position must leave this share of the notional behind, and the initial margin.
+TRANSFER_SHARE = Decimal("0.1")
 
 Marks = Callable[[Asset], Decimal]
 
@@ -118,9 +120,19 @@ def liquidation_px(asset: Asset, position: Position, mark: Decimal, *, available
 
     Returns:
         The price, or None when no positive price liquidates. From the exchange's documentation:
-        `mark - side * available / size / (1 - l * side)`, l = 1 / (2 * maximum leverage); exact within the first tier.
+        `mark - side * available / size / (1 - l * side)` with l = 1 / (2 * maximum leverage) of the margin tier that
+        the position's notional falls into at the liquidation price.
     """
     side = 1 if position.szi > 0 else -1
-    rate = 1 / Decimal(2 * asset.max_leverage)
-    px = mark - side * available_usd / abs(position.szi) / (1 - rate * side)
-    return px if px > 0 else None
+    size = abs(position.szi)
+    # Without the margin that the position itself needs, its margin can be taken anew in each tier.
+    equity_usd = available_usd + maintenance_usd(asset, size * mark)
+    uppers = [tier.lower_bound_usd for tier in asset.margin_tiers[1:]]
+    for tier, upper in zip(asset.margin_tiers, [*uppers, None], strict=True):
+        rate = 1 / Decimal(2 * tier.max_leverage)
+        # Within a tier maintenance is `rate * notional - deduction`.
+        deduction = rate * tier.lower_bound_usd - maintenance_usd(asset, tier.lower_bound_usd)
+        px = mark - side * (equity_usd - rate * size * mark + deduction) / size / (1 - rate * side)
+        if px > 0 and tier.lower_bound_usd <= size * px and (upper is None or size * px < upper):
+            return px
+    return None

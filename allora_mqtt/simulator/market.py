@@ -10,6 +10,8 @@ from allora_mqtt.simulator.ticks import ceil_price, floor_price, floor_size, rou
 from allora_mqtt.simulator.universe import Asset, Universe
 
 HOUR_S = 3_600
+_MINUTE_S = 60
+_DAY_S = 86_400
 _HALF_SPREAD = Decimal("0.0001")
 _LEVEL_STEP = Decimal("0.0001")
 _LEVELS = 20
@@ -74,12 +76,22 @@ class Market:
     clock: MarketClock
     shifts: list[PriceShift] = field(default_factory=list)
     _cached_at_s: float = -1.0
-    _cache: dict[int, float] = field(default_factory=dict)
+    _prices: dict[int, float] = field(default_factory=dict)
+    _marks: dict[int, Decimal] = field(default_factory=dict)
+    _bbos: dict[int, tuple[Decimal, Decimal]] = field(default_factory=dict)
+    _befores: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def shift(self, coin: str, factor: float, wall_s: float) -> None:
         """Multiply a coin's price by `factor` from `wall_s` on."""
         self.shifts.append(PriceShift(coin, factor, wall_s))
-        self._cache.clear()
+        self._forget()
+        self._befores.clear()
+
+    def set_clock(self, clock: MarketClock) -> None:
+        """Let market time run otherwise from now on."""
+        self.clock = clock
+        self._forget()
+        self._befores.clear()
 
     def shift_factor(self, asset: Asset, wall_s: float) -> float:
         """The product of the shifts of an asset that are in force at `wall_s`."""
@@ -89,15 +101,31 @@ class Market:
         """The price in USD, not yet on the price grid. A delisted asset stands still."""
         if asset.is_delisted:
             return float(asset.start_px)
+        quantum_s = self._quantum_s(wall_s)
+        price = self._prices.get(asset.index)
+        if price is None:
+            price = self._prices[asset.index] = self.price_at(asset, quantum_s, wall_s)
+        return price
+
+    def day_before(self, asset: Asset, wall_s: float) -> float:
+        """The price a day of wall time ago; looked up once a minute, for all that ask ask for all assets."""
+        then_s = wall_s // _MINUTE_S * _MINUTE_S - _DAY_S
+        known = self._befores.get(asset.index)
+        if known is None or known[0] != then_s:
+            known = self._befores[asset.index] = (then_s, self.price_at(asset, then_s, wall_s))
+        return known[1]
+
+    def _quantum_s(self, wall_s: float) -> float:
+        """The moment whose prices stand at `wall_s`; what is known of another one is forgotten."""
         quantum_s = math.floor(wall_s / _PRICE_CACHE_S) * _PRICE_CACHE_S
         if quantum_s != self._cached_at_s:
             self._cached_at_s = quantum_s
-            self._cache.clear()
-        price = self._cache.get(asset.index)
-        if price is None:
-            price = self.price_at(asset, quantum_s, wall_s)
-            self._cache[asset.index] = price
-        return price
+            self._forget()
+        return quantum_s
+
+    def _forget(self) -> None:
+        for cache in (self._prices, self._marks, self._bbos):
+            cache.clear()
 
     def price_at(self, asset: Asset, wall_s: float, shifted_as_of_s: float) -> float:
         """The price at `wall_s` (also in the past or future) with the shifts in force at `shifted_as_of_s`."""
@@ -107,14 +135,26 @@ class Market:
 
     def mark(self, asset: Asset, wall_s: float) -> Decimal:
         """The mark price, which is the oracle price too, on the price grid."""
-        return round_price(Decimal(self.price(asset, wall_s)), asset.sz_decimals)
+        self._quantum_s(wall_s)
+        mark = self._marks.get(asset.index)
+        if mark is None:
+            mark = self._marks[asset.index] = round_price(Decimal(self.price(asset, wall_s)), asset.sz_decimals)
+        return mark
+
+    def mark_at(self, asset: Asset, wall_s: float) -> Decimal:
+        """The mark price at another moment, with the shifts that were in force then."""
+        return round_price(Decimal(self.price_at(asset, wall_s, wall_s)), asset.sz_decimals)
 
     def bbo(self, asset: Asset, wall_s: float) -> tuple[Decimal, Decimal]:
         """Best bid and best ask: 1 bp to each side, at least a tick apart."""
-        price = Decimal(self.price(asset, wall_s))
-        bid = floor_price(price * (1 - _HALF_SPREAD), asset.sz_decimals)
-        ask = ceil_price(price * (1 + _HALF_SPREAD), asset.sz_decimals)
-        return bid, max(ask, bid + tick_size(bid, asset.sz_decimals))
+        self._quantum_s(wall_s)
+        bbo = self._bbos.get(asset.index)
+        if bbo is None:
+            price = Decimal(self.price(asset, wall_s))
+            bid = floor_price(price * (1 - _HALF_SPREAD), asset.sz_decimals)
+            ask = ceil_price(price * (1 + _HALF_SPREAD), asset.sz_decimals)
+            bbo = self._bbos[asset.index] = (bid, max(ask, bid + tick_size(bid, asset.sz_decimals)))
+        return bbo
 
     def mid(self, asset: Asset, wall_s: float) -> Decimal | None:
         """The middle of the book; None for a delisted asset, which has no book."""

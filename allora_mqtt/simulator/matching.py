@@ -1,4 +1,4 @@
-"""Executing orders: against the synthetic book, when their trigger fires, and what follows from a fill."""
+"""Executing orders: against the synthetic book, and when their trigger fires."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from decimal import Decimal
 from allora_mqtt.simulator import rules
 from allora_mqtt.simulator.account import ZERO, Account, Grouping, Order, OrderRequest
 from allora_mqtt.simulator.exchange_state import Counters
+from allora_mqtt.simulator.grouping import cancel_order, follow_fill, is_reducing, settle_children
 from allora_mqtt.simulator.ledger import Fill, book_fill
 from allora_mqtt.simulator.margin import held_usd, leverage_of, summarize
 from allora_mqtt.simulator.market import Level, Market
@@ -86,7 +87,7 @@ class Matcher:
         account.orders[order.oid] = order
         self.fill(account, order, fills, moment)
         if order.oid in account.orders and order.request.tif == "Ioc":
-            account.close_order(order, "canceled", moment.now_ms)
+            cancel_order(account, order, "canceled", moment.now_ms)
         return None
 
     def _examine(
@@ -132,9 +133,7 @@ class Matcher:
             child.is_waiting = True
             parent.children.append(child.oid)
             account.orders[child.oid] = child
-        if parent.filled:
-            _wake_children(account, parent)
-            _cancel_idle_exits(account, parent.request.asset, moment.now_ms)
+        settle_children(account, parent, moment.now_ms)
 
     def fire(self, account: Account, order: Order, moment: Moment) -> None:
         """Execute a stop or take-profit whose trigger price has been reached."""
@@ -184,24 +183,13 @@ class Matcher:
             book_fill(account, asset, order, fill, self.next_tid(), moment.now_ms)
         if not fills:
             return
-        if order.size == 0:
-            account.close_order(order, "filled", moment.now_ms)
-        _wake_children(account, order)
-        if order.size == 0 and order.parent_oid is not None:
-            _cancel_siblings(account, order, moment.now_ms)
-        _cancel_idle_exits(account, asset.index, moment.now_ms)
+        follow_fill(account, order, moment.now_ms)
 
     def next_tid(self) -> int:
         """A new trade number."""
         tid = self.counters.next_tid
         self.counters.next_tid += 1
         return tid
-
-
-def is_reducing(account: Account, request: OrderRequest) -> bool:
-    """Whether the order is against the present position."""
-    szi = account.szi(request.asset)
-    return szi != 0 and (szi < 0) == request.is_buy
 
 
 def shrink_to_position(account: Account, order: Order) -> bool:
@@ -233,40 +221,3 @@ def has_margin(account: Account, order: Order, fills: list[Fill], moment: Moment
         required -= position.isolated_usd
     held = held_usd(account, moment.market.universe, except_oid=order.oid)
     return required <= summary.cross_equity_usd - others - held
-
-
-def cancel_order(account: Account, order: Order, status: str, now_ms: int) -> None:
-    """Close an open order, and with an entry the exits that still sleep."""
-    account.close_order(order, status, now_ms)
-    for oid in order.children:
-        child = account.orders.get(oid)
-        if child is not None and child.is_waiting:
-            account.close_order(child, "canceled", now_ms)
-
-
-def _wake_children(account: Account, parent: Order) -> None:
-    """Exits become live when their entry fills, and are never larger than what has filled."""
-    for oid in parent.children:
-        child = account.orders.get(oid)
-        if child is not None:
-            child.is_waiting = False
-            child.size = min(child.request.size, parent.filled) - child.filled
-
-
-def _cancel_siblings(account: Account, filled: Order, now_ms: int) -> None:
-    for order in list(account.orders.values()):
-        if order.parent_oid == filled.parent_oid:
-            account.close_order(order, "siblingFilledCanceled", now_ms)
-
-
-def _cancel_idle_exits(account: Account, asset: int, now_ms: int) -> None:
-    """Cancel reduce-only orders that no longer have a position to reduce."""
-    for order in list(account.orders.values()):
-        request = order.request
-        if (
-            request.asset == asset
-            and request.reduce_only
-            and not order.is_waiting
-            and not is_reducing(account, request)
-        ):
-            account.close_order(order, "reduceOnlyCanceled", now_ms)

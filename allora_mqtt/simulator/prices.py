@@ -14,6 +14,9 @@ _OCTAVES = 18  # from 7 days down to about 4.6 s, each half of the one before
 _CALIBRATION_LAG_S = 3_600.0
 _KNOTS_PER_BLOCK = 8
 _MAX_CACHED_BLOCKS = 2_048
+_BLOCK_KEY = struct.Struct("<Bq")
+_BLOCK_WORDS = struct.Struct("<8Q")
+_LAPLACE_SCALE = math.sqrt(0.5)
 _MAJORS = frozenset({"BTC", "ETH", "SOL", "BNB", "XRP", "DOGE", "ADA", "LINK", "AVAX", "LTC", "DOT", "BCH", "SUI"})
 # The share of an asset's moves that the whole market makes; 0.775 squared is a correlation of 0.6.
 _MARKET_LOADING_MAJOR = 0.775
@@ -70,8 +73,8 @@ class _Factor:
 
     def __init__(self, key: bytes, periods_s: Sequence[float], scale: float) -> None:
         self._key = key
-        self._blocks: dict[tuple[int, int], tuple[float, ...]] = {}
-        phases = self._uniforms(len(periods_s), 0)
+        self._blocks: dict[tuple[int, int], tuple[int, ...]] = {}
+        phases = [_uniform(word) for word in self._words(len(periods_s), 0)]
         self._octaves = tuple(
             (1.0 / period, (phases[k % _KNOTS_PER_BLOCK] + 1.0) * 0.5 + k / 7.0) for k, period in enumerate(periods_s)
         )
@@ -108,16 +111,19 @@ class _Factor:
         if block is None:
             if len(self._blocks) >= _MAX_CACHED_BLOCKS:
                 self._blocks.clear()
-            # Laplace-distributed with variance 1: fatter tails than a normal, in closed form.
-            block = tuple(
-                math.copysign(-math.log1p(-abs(u)) / math.sqrt(2.0), u) for u in self._uniforms(octave, number)
-            )
-            self._blocks[octave, number] = block
-        return block[offset]
+            block = self._blocks[octave, number] = self._words(octave, number)
+        uniform = _uniform(block[offset])
+        # Laplace-distributed with variance 1: fatter tails than a normal, in closed form.
+        return math.copysign(math.log1p(-abs(uniform)) * _LAPLACE_SCALE, uniform)
 
-    def _uniforms(self, octave: int, number: int) -> tuple[float, ...]:
-        digest = blake2b(struct.pack("<Bq", octave, number), key=self._key, digest_size=64).digest()
-        return tuple(((word >> 11) + 0.5) / 2**52 - 1.0 for word in struct.unpack("<8Q", digest))
+    def _words(self, octave: int, number: int) -> tuple[int, ...]:
+        digest = blake2b(_BLOCK_KEY.pack(octave, number), key=self._key, digest_size=64).digest()
+        return _BLOCK_WORDS.unpack(digest)
+
+
+def _uniform(word: int) -> float:
+    """A number between -1 and 1 from 64 random bits."""
+    return ((word >> 11) + 0.5) / 2**52 - 1.0
 
 
 class RandomPrices:

@@ -22,6 +22,7 @@ from allora_mqtt.simulator.market import Market, MarketClock
 from allora_mqtt.simulator.predictions import Network, topics
 from allora_mqtt.simulator.prices import PriceSource, RandomPrices
 from allora_mqtt.simulator.replay import ReplayError, ReplayPrices
+from allora_mqtt.simulator.request_coins import RequestCoins
 from allora_mqtt.simulator.sim_api import SimApi
 from allora_mqtt.simulator.state import Snapshot, StateError, StateFile
 from allora_mqtt.simulator.universe import Universe
@@ -109,7 +110,7 @@ def build_world(options: SimulatorOptions, clock: Callable[[], float]) -> World:
         market=market,
         exchange=Exchange(market, snapshot.exchange),
         state_file=state_file,
-        faults=FaultBook(random.Random(options.seed)),  # noqa: S311 -- not for secrets
+        faults=FaultBook(random.Random(options.seed), clock),  # noqa: S311 -- not for secrets
         clock=clock,
         limiter=IpLimiter() if options.rate_limit else None,
     )
@@ -117,10 +118,12 @@ def build_world(options: SimulatorOptions, clock: Callable[[], float]) -> World:
 
 def build_app(world: World, options: SimulatorOptions) -> web.Application:
     """The web application with all three doors."""
-    app = web.Application(middlewares=[arrival_middleware(world), fault_middleware(world.faults)])
+    known = topics(world.market.universe)
+    coins = RequestCoins(world.market.universe, known)
+    app = web.Application(middlewares=[arrival_middleware(world), fault_middleware(world.faults, coins)])
     network = Network(world.market, options.seed, options.skill, options.epoch_s)
-    app.add_routes(HyperliquidApi(world).routes())
-    app.add_routes(AlloraApi(world, network, topics(world.market.universe)).routes())
+    app.add_routes(HyperliquidApi(world, coins).routes())
+    app.add_routes(AlloraApi(world, network, known).routes())
     app.add_routes(SimApi(world).routes())
     return app
 
@@ -163,6 +166,11 @@ def _price_source(options: SimulatorOptions, universe: Universe) -> PriceSource:
     others = RandomPrices(options.seed, universe)
     if options.prices == "random":
         return others
-    if options.prices.startswith(_REPLAY_PREFIX):
-        return ReplayPrices(Path(options.prices.removeprefix(_REPLAY_PREFIX)), others)
-    raise ReplayError(f'prices must be "random" or "replay:FILE", not {options.prices!r}')
+    if not options.prices.startswith(_REPLAY_PREFIX):
+        raise ReplayError(f'prices must be "random" or "replay:FILE", not {options.prices!r}')
+    path = Path(options.prices.removeprefix(_REPLAY_PREFIX))
+    replay = ReplayPrices(path, others)
+    unknown = sorted(replay.coins - {asset.name for asset in universe.live})
+    if unknown:
+        raise ReplayError(f"{path} has prices of {', '.join(unknown)}, which the exchange does not list")
+    return replay

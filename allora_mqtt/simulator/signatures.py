@@ -10,6 +10,15 @@ from eth_utils.crypto import keccak
 
 _TESTNET_SOURCE = "b"
 _RECOVERY_IDS = (27, 28)
+_L1_CHAIN_ID = 1337
+_DOMAIN_FIELDS = (("name", "string"), ("version", "string"), ("chainId", "uint256"), ("verifyingContract", "address"))
+_AGENT_FIELDS = (("source", "string"), ("connectionId", "bytes32"))
+_APPROVAL_FIELDS = (
+    ("hyperliquidChain", "string"),
+    ("agentAddress", "address"),
+    ("agentName", "string"),
+    ("nonce", "uint64"),
+)
 _MAX_NONCES = 100
 _DAY_MS = 86_400_000
 
@@ -44,10 +53,32 @@ def recover_signer(connection_id: bytes, r: str, s: str, v: int) -> str:
     Raises:
         SignatureError: The signature is not one.
     """
+    message = {"source": _TESTNET_SOURCE, "connectionId": connection_id}
+    return _recover(_typed_data("Exchange", _L1_CHAIN_ID, "Agent", _AGENT_FIELDS, message), r, s, v)
+
+
+def recover_approver(message: dict[str, Any], chain_id: int, r: str, s: str, v: int) -> str:
+    """The address, in lower case, that signed the approval of an agent wallet.
+
+    Args:
+        message: hyperliquidChain, agentAddress, agentName, nonce.
+        chain_id: The chain the wallet signed for; any.
+        r: Hexadecimal, with 0x.
+        s: Hexadecimal, with 0x.
+        v: 27 or 28.
+
+    Raises:
+        SignatureError: The signature is not one.
+    """
+    kind = "HyperliquidTransaction:ApproveAgent"
+    return _recover(_typed_data("HyperliquidSignTransaction", chain_id, kind, _APPROVAL_FIELDS, message), r, s, v)
+
+
+def _recover(typed_data: dict[str, Any], r: str, s: str, v: int) -> str:
     if v not in _RECOVERY_IDS:
         raise SignatureError("Unable to recover signer.")
     try:
-        message = encode_typed_data(full_message=_typed_data(connection_id))
+        message = encode_typed_data(full_message=typed_data)
         address: str = Account.recover_message(message, vrs=(v, int(r, 16), int(s, 16)))
     # The library answers a malformed signature with several unrelated exceptions of three packages.
     except Exception as error:
@@ -55,26 +86,19 @@ def recover_signer(connection_id: bytes, r: str, s: str, v: int) -> str:
     return address.lower()
 
 
-def _typed_data(connection_id: bytes) -> dict[str, Any]:
+def _typed_data(
+    domain: str, chain_id: int, kind: str, fields: tuple[tuple[str, str], ...], message: dict[str, Any]
+) -> dict[str, Any]:
     return {
-        "domain": {
-            "name": "Exchange",
-            "version": "1",
-            "chainId": 1337,
-            "verifyingContract": "0x0000000000000000000000000000000000000000",
-        },
-        "types": {
-            "Agent": [{"name": "source", "type": "string"}, {"name": "connectionId", "type": "bytes32"}],
-            "EIP712Domain": [
-                {"name": "name", "type": "string"},
-                {"name": "version", "type": "string"},
-                {"name": "chainId", "type": "uint256"},
-                {"name": "verifyingContract", "type": "address"},
-            ],
-        },
-        "primaryType": "Agent",
-        "message": {"source": _TESTNET_SOURCE, "connectionId": connection_id},
+        "domain": {"name": domain, "version": "1", "chainId": chain_id, "verifyingContract": f"0x{'0' * 40}"},
+        "types": {kind: _named(fields), "EIP712Domain": _named(_DOMAIN_FIELDS)},
+        "primaryType": kind,
+        "message": message,
     }
+
+
+def _named(fields: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
+    return [{"name": name, "type": kind} for name, kind in fields]
 
 
 def use_nonce(used: list[int], nonce: int, now_ms: int) -> str | None:

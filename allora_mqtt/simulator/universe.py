@@ -27,6 +27,7 @@ class Asset:
         margin_tiers: Tiers for the maintenance margin, lowest bound first.
         is_delisted: Whether trading has ended.
         is_isolated_only: Whether cross margin is not offered.
+        is_margin_locked: Whether money set aside for a position cannot be taken out again.
         start_px: The mark price at market time 0, in USD.
         day_volume_usd: Traded notional per day, in USD; sets the depth of the book.
         funding_rate: The base of the hourly funding rate.
@@ -41,6 +42,7 @@ class Asset:
     margin_tiers: tuple[MarginTier, ...]
     is_delisted: bool
     is_isolated_only: bool
+    is_margin_locked: bool
     start_px: Decimal
     day_volume_usd: Decimal
     funding_rate: Decimal
@@ -95,7 +97,8 @@ def _asset(index: int, row: dict[str, Any], tables: dict[int, list[dict[str, Any
         max_leverage=row["maxLeverage"],
         margin_tiers=tuple(MarginTier(Decimal(tier["lowerBound"]), tier["maxLeverage"]) for tier in tiers),
         is_delisted=row.get("isDelisted", False),
-        is_isolated_only=row.get("onlyIsolated", False) or row.get("marginMode") == "strictIsolated",
+        is_isolated_only=row.get("onlyIsolated", False) or "marginMode" in row,
+        is_margin_locked=row.get("marginMode") == "strictIsolated",
         start_px=Decimal(row["markPx"]),
         day_volume_usd=Decimal(row["dayNtlVlm"]),
         funding_rate=Decimal(row["funding"]),

@@ -156,6 +156,15 @@ class UpdateLeverageAction(WireModel):
     leverage: Uint64
 
 
+class UpdateIsolatedMarginAction(WireModel):
+    """Move money into (or, below 0, out of) an isolated position; `ntli` is in millionths of a USD."""
+
+    type: Literal["updateIsolatedMargin"]
+    asset: Uint64
+    isBuy: bool  # noqa: N815 -- the wire's name
+    ntli: int
+
+
 class ScheduleCancelAction(WireModel):
     """Cancel everything at a time."""
 
@@ -169,6 +178,17 @@ class NoopAction(WireModel):
     type: Literal["noop"]
 
 
+class ApproveAgentAction(WireModel):
+    """Let an agent wallet act for the signer; signed as typed data of its own, not by hash."""
+
+    type: Literal["approveAgent"]
+    agentAddress: Address  # noqa: N815 -- the wire's name
+    agentName: str = ""  # noqa: N815 -- same
+    nonce: Uint64
+    signatureChainId: Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{1,16}$")]  # noqa: N815 -- same
+    hyperliquidChain: Literal["Mainnet", "Testnet"]  # noqa: N815 -- same
+
+
 Action = Annotated[
     OrderAction
     | CancelAction
@@ -176,7 +196,9 @@ Action = Annotated[
     | ModifyAction
     | BatchModifyAction
     | UpdateLeverageAction
+    | UpdateIsolatedMarginAction
     | ScheduleCancelAction
+    | ApproveAgentAction
     | NoopAction,
     Field(discriminator="type"),
 ]

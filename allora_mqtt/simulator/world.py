@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from allora_mqtt.simulator.account import Account, Position
+from allora_mqtt.simulator.account import Account, Order, Position
 from allora_mqtt.simulator.exchange import Exchange
 from allora_mqtt.simulator.faults import FaultBook
 from allora_mqtt.simulator.limits import IpLimiter
@@ -44,6 +44,7 @@ class _Past:
     time_s: float
     cash_usd: Decimal
     positions: dict[int, Position]
+    orders: dict[int, Order]
 
 
 @dataclass
@@ -75,10 +76,12 @@ class World:
         self.state_file.save(Snapshot(self.market.clock, self.market.shifts, self.exchange.state))
 
     def account(self, address: str) -> Account:
-        """The account a query asks for; a new address is funded and becomes known."""
+        """The account a query asks for; a new address is funded and becomes known, an agent's has nothing."""
         known = self.exchange.state.accounts.get(address.lower())
         if known is not None:
             return known
+        if address.lower() in self.exchange.state.agents:
+            return Account(address.lower(), Decimal(0))
         account = self.exchange.open_account(address)
         self.save()
         return account
@@ -103,15 +106,14 @@ class World:
         """Keep the account as it is now, for answers that are to lag behind."""
         past = self._past.setdefault(account.address, deque(maxlen=_MAX_PAST))
         positions = {index: replace(position) for index, position in account.positions.items()}
-        past.append(_Past(now_s, account.cash_usd, positions))
+        orders = {oid: replace(order) for oid, order in account.orders.items()}
+        past.append(_Past(now_s, account.cash_usd, positions, orders))
 
     def lagging(self, account: Account, behind_s: float) -> Account:
         """The account as it was `behind_s` seconds ago; as it is when nothing older is remembered."""
         then_s = self.clock() - behind_s
-        for past in reversed(self._past.get(account.address, ())):
-            if past.time_s <= then_s:
-                return replace(account, cash_usd=past.cash_usd, positions=past.positions)
-        oldest = next(iter(self._past.get(account.address, ())), None)
-        if oldest is None:
+        pasts = self._past.get(account.address, ())
+        shown = next((past for past in reversed(pasts) if past.time_s <= then_s), next(iter(pasts), None))
+        if shown is None:
             return account
-        return replace(account, cash_usd=oldest.cash_usd, positions=oldest.positions)
+        return replace(account, cash_usd=shown.cash_usd, positions=shown.positions, orders=shown.orders)

@@ -213,12 +213,13 @@ async def test_a_lost_answer_leaves_an_executed_action(bench: Bench) -> None:
     assert (await bench.state())["assetPositions"][0]["position"]["szi"] == "0.1"
 
 
-async def test_a_partial_fill_sizes_the_exits(bench: Bench) -> None:
+async def test_a_partial_fill_leaves_the_position_without_exits(bench: Bench) -> None:
     await bench.faults({"path": "/exchange", "type": "order", "kind": "partial_fill"})
     answer = await entry_with_exits(bench)
     assert answer["response"]["data"]["statuses"][0]["filled"]["totalSz"] == "0.05"
     exits = await bench.sdk(bench.info.frontend_open_orders, WALLET.address)
-    assert [one["sz"] for one in exits] == ["0.05", "0.05"]
+    assert answer["response"]["data"]["statuses"][1:] == ["waitingForFill", "waitingForFill"]
+    assert exits == []
 
 
 async def test_positions_and_nonces_survive_a_restart(bench: Bench, tmp_path: Path) -> None:

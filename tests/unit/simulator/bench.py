@@ -1,5 +1,6 @@
 """A small exchange whose prices the test sets by hand."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypedDict, Unpack
@@ -21,9 +22,11 @@ class SetPrices:
 
     prices: dict[str, float] = field(default_factory=dict)
     start_s: float = 0.0
+    moving: Callable[[float], float] | None = None
 
     def price(self, asset: Asset, time_s: float) -> float:
-        del time_s
+        if self.moving is not None:
+            return self.moving(time_s)
         return self.prices.get(asset.name, float(asset.start_px))
 
     def sigma(self, asset: Asset, horizon_s: float) -> float:

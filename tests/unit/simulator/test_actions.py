@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from allora_mqtt.simulator.actions import admit, execute
-from allora_mqtt.simulator.exchange import ActionError
+from allora_mqtt.simulator.errors import ActionError
 from allora_mqtt.simulator.wire import Envelope
 from tests.unit.simulator.bench import OWNER, Bench
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from allora_mqtt.simulator.account import Leverage, OrderRequest
-from allora_mqtt.simulator.exchange import ActionError
+from allora_mqtt.simulator.errors import ActionError
 from allora_mqtt.simulator.margin import summarize
 from tests.unit.simulator.bench import BTC, ETH, OWNER, SOL, UNIVERSE, Bench, exit_order, limit, market_order
 

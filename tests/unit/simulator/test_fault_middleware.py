@@ -3,10 +3,11 @@ import time
 import aiohttp
 import pytest
 
-from tests.unit.simulator.served import Served
+from allora_mqtt.simulator.faults import HTTP_STATUSES
+from tests.unit.simulator.served import KEY, Served
 
 
-@pytest.mark.parametrize(("kind", "status"), [("http_429", 429), ("http_500", 500), ("http_503", 503)])
+@pytest.mark.parametrize(("kind", "status"), sorted(HTTP_STATUSES.items()))
 async def test_statuses(sim: Served, kind: str, status: int) -> None:
     await sim.faults({"path": "/info", "kind": kind, "count": 1})
     assert (await sim.info("allMids"))[0] == status
@@ -31,6 +32,33 @@ async def test_a_malformed_answer_is_half_of_one(sim: Served) -> None:
     await sim.faults({"path": "/info", "kind": "malformed"})
     with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
         await sim.info("allMids")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/info", {"type": "l2Book", "coin": "ETH"}),
+        ("/info", {"type": "candleSnapshot", "req": {"coin": "ETH", "interval": "1h", "startTime": 1_799_999_999_999}}),
+        ("/exchange", {"action": {"type": "order", "orders": [{"a": 1}]}}),
+        ("/exchange", {"action": {"type": "cancel", "cancels": [{"a": 1, "o": 5}]}}),
+        ("/exchange", {"action": {"type": "cancelByCloid", "cancels": [{"asset": 1}]}}),
+        ("/exchange", {"action": {"type": "batchModify", "modifies": [{"oid": 1, "order": {"a": 1}}]}}),
+        ("/exchange", {"action": {"type": "modify", "oid": 1, "order": {"a": 1}}}),
+        ("/exchange", {"action": {"type": "updateLeverage", "asset": 1}}),
+    ],
+)
+async def test_a_fault_finds_the_coin_of_a_request(sim: Served, path: str, body: dict[str, object]) -> None:
+    await sim.faults({"path": path, "kind": "http_503", "coin": "BTC"})
+    assert (await sim.call("POST", path, body))[0] != 503
+    await sim.faults({"path": path, "kind": "http_503", "coin": "ETH"})
+    assert (await sim.call("POST", path, body))[0] == 503
+
+
+async def test_a_fault_finds_the_coin_of_a_topic(sim: Served) -> None:
+    await sim.faults({"path": "/v2", "kind": "http_503", "coin": "ETH"})
+    url = "/v2/allora/consumer/ethereum-11155111?allora_topic_id={}"
+    found = {number: (await sim.call("GET", url.format(number), headers=KEY))[0] for number in (9, 14)}
+    assert found == {9: 503, 14: 200}
 
 
 async def test_the_simulator_s_own_door_has_no_faults_and_lifts_them(sim: Served) -> None:

@@ -36,6 +36,31 @@ def test_a_rule_strikes_its_share_of_requests() -> None:
     assert 200 < strikes(faults, "/info", times=1_000) < 300
 
 
+def test_a_rule_ends_with_its_time() -> None:
+    now = [100.0]
+    faults = FaultBook(random.Random(1), lambda: now[0])  # noqa: S311 -- not for secrets
+    faults.rules = FAULT_RULES.validate_python([{"path": "/info", "kind": "reset", "for_s": 10}])
+    now[0] = 109.9
+    assert strikes(faults, "/info") == 1
+    now[0] = 110.0
+    assert strikes(faults, "/info") == 0
+    assert faults.rules == []
+
+
+def test_a_rule_of_a_coin_strikes_what_names_it() -> None:
+    faults = book({"path": "/info", "kind": "reset", "coin": "ETH"})
+    assert len(faults.take("/info", "l2Book", TRANSPORT_KINDS, {"ETH"})) == 1
+    assert faults.take("/info", "l2Book", TRANSPORT_KINDS, {"BTC"}) == []
+    assert faults.take("/info", "meta", TRANSPORT_KINDS, ()) == []
+
+
+def test_chance_is_repeated_by_its_seed() -> None:
+    rule = {"path": "/info", "kind": "reset", "probability": 0.5}
+    runs = [[strikes(faults, "/info") for _ in range(50)] for faults in (book(rule), book(rule))]
+    assert runs[0] == runs[1]
+    assert 0 < sum(runs[0]) < 50
+
+
 def test_a_rule_of_the_content_is_not_taken_by_the_transport() -> None:
     assert strikes(book({"path": "/info", "kind": "null_mids", "count": 1}), "/info") == 0
 
@@ -50,6 +75,10 @@ def test_a_rule_of_the_content_is_not_taken_by_the_transport() -> None:
         {"path": "/info", "kind": "latency", "probability": 0},
         {"path": "/info", "kind": "latency", "count": 0},
         {"path": "/info", "kind": "latency", "second": 1},
+        {"path": "/info", "kind": "http_500", "seconds": 1},
+        {"path": "/info", "kind": "latency", "share": 0.5},
+        {"path": "/info", "kind": "lagging_state", "coin": "ETH"},
+        {"path": "/info", "kind": "latency", "for_s": 0},
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(rule: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ async def test_http_errors(sim: Served, path: str) -> None:
         {"type": "userFillsByTime", "user": USER},
         {"type": "orderStatus", "user": USER, "oid": None},
         {"type": "candleSnapshot", "req": {"coin": "BTC", "interval": "7m", "startTime": 0}},
-        {"type": "fundingHistory", "coin": "NOPE", "startTime": 0},
+        {"type": "fundingHistory", "startTime": 0},
     ],
 )
 async def test_a_query_of_the_wrong_shape_is_422(sim: Served, query: dict[str, Any]) -> None:
@@ -55,6 +55,8 @@ async def test_a_query_of_the_wrong_shape_is_422(sim: Served, query: dict[str, A
         ("spotClearinghouseState", {"user": USER}, {"balances": []}),
         ("perpDexs", {}, [None]),
         ("l2Book", {"coin": "NOPE"}, None),
+        ("fundingHistory", {"coin": "NOPE", "startTime": 0}, None),
+        ("candleSnapshot", {"req": {"coin": "NOPE", "interval": "1h", "startTime": 0}}, None),
         ("allMids", {"dex": "other"}, {}),
         ("exchangeStatus", {}, {"time": 1_800_000_000_000, "specialStatuses": None}),
     ],
@@ -85,6 +87,14 @@ async def test_a_minute_of_queries_is_limited_and_its_429_says_null(sim: Served)
     assert await sim.info("allMids") == (429, None)
     sim.clock.now_s += 61
     assert (await sim.info("allMids"))[0] == 200
+
+
+async def test_a_long_answer_costs_more(sim: Served) -> None:
+    query = {"coin": "ETH", "interval": "1m", "startTime": 1_800_000_000_000 - 299 * 60_000}
+    assert len((await sim.info("candleSnapshot", req=query))[1]) == 300
+    # 20 for the query and 5 for its 300 lines leave 1175.
+    statuses = [(await sim.info("openOrders", user=USER))[0] for _ in range(59)]
+    assert statuses == [200] * 58 + [429]
 
 
 async def test_whatever_arrives_at_the_exchange_is_logged_also_when_a_fault_strikes(sim: Served) -> None:

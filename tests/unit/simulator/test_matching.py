@@ -1,6 +1,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
+from allora_mqtt.simulator.account import Order
 from tests.unit.simulator.bench import ETH, Bench, exit_order, limit, market_order
 
 
@@ -31,10 +32,37 @@ def test_a_take_profit_of_a_short_fires_below(bench: Bench) -> None:
     assert Decimal(bench.account.fills[-1]["closedPnl"]) > 100
 
 
-def test_exits_are_no_larger_than_what_has_filled(bench: Bench) -> None:
-    enter(bench, share="0.3")
+def test_the_exits_of_an_entry_that_lapsed_in_part_are_cancelled_with_it(bench: Bench) -> None:
+    assert enter(bench, share="0.3")[1:] == ["waitingForFill", "waitingForFill"]
     assert bench.account.szi(ETH) == Decimal("0.3")
-    assert [order.size for order in bench.account.orders.values()] == [Decimal("0.3")] * 2
+    assert bench.account.orders == {}
+    assert bench.statuses() == ["canceled", "canceled", "canceled"]
+
+
+def partly_filled_entry(bench: Bench) -> Order:
+    """A resting entry of 1 ETH, 0.4 of it filled, with a sleeping stop."""
+    bench.place(limit(ETH, "1", "2001"), exit_order(ETH, "-1", "1900", "sl"), grouping="normalTpsl", share="0.4")
+    return next(order for order in bench.account.orders.values() if order.children)
+
+
+def test_the_exits_of_an_entry_sleep_while_it_is_filled_in_part(bench: Bench) -> None:
+    entry = partly_filled_entry(bench)
+    assert (bench.account.szi(ETH), entry.size) == (Decimal("0.4"), Decimal("0.6"))
+    assert bench.account.orders[entry.children[0]].is_waiting
+    bench.exchange.cancel(bench.account, ETH, entry.oid, bench.now_s)
+    assert bench.account.orders == {}
+    assert bench.account.szi(ETH) == Decimal("0.4")
+
+
+def test_an_entry_that_can_be_carried_no_further_leaves_exits_of_what_has_filled(bench: Bench) -> None:
+    entry = partly_filled_entry(bench)
+    bench.account.cash_usd = Decimal(30)
+    bench.go(ETH=1_999.0)
+    assert entry.status == "marginCanceled"
+    (stop,) = bench.account.orders.values()
+    assert (stop.is_waiting, stop.size) == (False, Decimal("0.4"))
+    bench.go(ETH=1_899.0)
+    assert bench.account.positions == {}
 
 
 def test_exits_of_a_resting_entry_sleep_until_it_fills(bench: Bench) -> None:

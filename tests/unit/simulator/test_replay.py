@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from allora_mqtt.simulator.replay import ReplayError, ReplayPrices
+from allora_mqtt.simulator.server import SimulatorError, SimulatorOptions, build_world
 from tests.unit.simulator.bench import UNIVERSE, SetPrices
 
 BITCOIN, ETHER = UNIVERSE.assets[0], UNIVERSE.assets[1]
@@ -40,3 +41,38 @@ def test_an_unusable_file_is_named(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match="cannot read"):
         ReplayPrices(tmp_path / "none.csv", SetPrices())
+
+
+def test_a_column_of_coins_replays_several(tmp_path: Path) -> None:
+    path = tmp_path / "both.csv"
+    rows = [f"{hour * 3600},{coin},{px + hour}" for hour in range(5) for coin, px in (("BTC", 100), ("ETH", 10))]
+    path.write_text("\n".join(["time,coin,open", *rows]))
+    prices = ReplayPrices(path, SetPrices({"SOL": 5.0}))
+    assert prices.coins == {"BTC", "ETH"}
+    assert [prices.price(asset, 7_200) for asset in (BITCOIN, ETHER, UNIVERSE.assets[5])] == [
+        pytest.approx(102),
+        pytest.approx(12),
+        5.0,
+    ]
+    assert prices.sigma(ETHER, 3_600) > prices.sigma(BITCOIN, 3_600) > 0
+
+
+def test_the_run_begins_where_every_coin_is_on_record(tmp_path: Path) -> None:
+    path = tmp_path / "both.csv"
+    rows = [f"{hour * 3600},BTC,1" for hour in range(100)] + [f"{hour * 3600},ETH,1" for hour in range(10, 90)]
+    path.write_text("\n".join(["time,coin,open", *rows]))
+    assert ReplayPrices(path, SetPrices()).start_s == 10 * 3_600 + 86_400
+
+
+def test_a_coin_that_is_not_listed_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("time,coin,open\n" + "".join(f"{hour},NOPE,1\n" for hour in range(3)))
+    with pytest.raises(SimulatorError, match="NOPE"):
+        build_world(SimulatorOptions(prices=f"replay:{path}"), lambda: 0.0)
+
+
+def test_the_example_can_be_replayed() -> None:
+    path = Path(__file__).parents[3] / "examples" / "data" / "btc_eth_hourly.csv"
+    world = build_world(SimulatorOptions(prices=f"replay:{path}"), lambda: 0.0)
+    marks = [world.market.mark_at(asset, 3_600.0 * hour) for asset in (BITCOIN, ETHER) for hour in range(48)]
+    assert len(set(marks)) > 90

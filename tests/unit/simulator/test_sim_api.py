@@ -1,5 +1,6 @@
 import pytest
 
+from tests.unit.simulator.bench import BTC, market_order
 from tests.unit.simulator.served import Served
 
 USER = "0x" + "ab" * 20
@@ -22,6 +23,37 @@ async def test_a_price_jumps_and_stays(sim: Served) -> None:
     assert float((await sim.info("allMids"))[1]["ETH"]) == pytest.approx(before * 1.1, rel=1e-4)
 
 
+async def test_market_time_leaps_and_wall_time_does_not(sim: Served) -> None:
+    _, before = await sim.call("GET", "/sim/time")
+    _, after = await sim.call("POST", "/sim/time", {"advance_s": 7_200})
+    assert after["market_s"] == pytest.approx(before["market_s"] + 7_200)
+    assert after["wall_ms"] == before["wall_ms"]
+    sim.clock.now_s += 1
+    _, faster = await sim.call("POST", "/sim/time", {"speed": 60})
+    assert faster["market_s"] == pytest.approx(after["market_s"] + 1)
+    sim.clock.now_s += 1
+    assert (await sim.call("GET", "/sim/time"))[1]["market_s"] == pytest.approx(faster["market_s"] + 60)
+
+
+async def test_funding_of_the_hours_skipped_is_paid(sim: Served) -> None:
+    await sim.call("POST", "/sim/accounts", {"address": USER, "usd": 10_000})
+    world = sim.simulator.world
+    account = world.exchange.state.accounts[USER]
+    world.tick()
+    world.exchange.place(account, [market_order(BTC, "0.01")], "na", sim.clock.now_s)
+    await sim.call("POST", "/sim/time", {"advance_s": 3 * 3_600})
+    assert len(account.fundings) == 3
+
+
+async def test_faults_are_added_to_and_read_back(sim: Served) -> None:
+    first: dict[str, object] = {"path": "/info", "kind": "http_500", "probability": 1.0}
+    second: dict[str, object] = {"path": "/v2", "kind": "latency", "seconds": 0.1, "probability": 0.5}
+    await sim.faults(first)
+    assert await sim.call("POST", "/sim/faults", [second]) == (200, [first, second])
+    assert await sim.call("GET", "/sim/faults") == (200, [first, second])
+    assert await sim.call("DELETE", "/sim/faults") == (200, [])
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -30,6 +62,11 @@ async def test_a_price_jumps_and_stays(sim: Served) -> None:
         ("POST", "/sim/price", {"coin": "BTC", "factor": 0}),
         ("POST", "/sim/accounts", {"address": "0x1", "usd": 1}),
         ("POST", "/sim/agents", {"agent": USER}),
+        ("POST", "/sim/accounts", {"address": USER, "usd": 1, "mode": "other"}),
+        ("POST", "/sim/vaults", {"vault": USER}),
+        ("POST", "/sim/time", {"advance_s": -1}),
+        ("POST", "/sim/time", {"speed": 0}),
+        ("POST", "/sim/faults", {"path": "/info", "kind": "reset"}),
         ("GET", "/sim/state", None),
         ("GET", "/sim/log?since=x", None),
     ],
