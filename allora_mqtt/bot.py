@@ -56,12 +56,14 @@ from allora_mqtt.surroundings import (
     open_database,
     simulator,
 )
+from allora_mqtt.thoughts import build_signals
 from allora_mqtt.trading.engine import Engine, Orders
 from allora_mqtt.trading.execution import Executor
 from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
-from allora_mqtt.trading.strategy import STRATEGIES
+from allora_mqtt.trading.signals import Signals
+from allora_mqtt.trading.strategy import Strategies
 from allora_mqtt.transport.embedded_broker import BrokerUnusable
 from allora_mqtt.transport.mqtt import Endpoint, MqttLink, Subscription, Will
 from allora_mqtt.transport.spool import SpoolFolder
@@ -191,7 +193,8 @@ async def _build(
         _now,
     )
     hyperliquid = _hyperliquid(settings, exchange)
-    engine = await _build_trading(settings, exchange, hyperliquid, ledger, session, desired, saved, reporter)
+    thoughts = build_signals(settings, desired.settings.strategy, database, hyperliquid, session, _new_id, _now)
+    engine = await _build_trading(settings, exchange, hyperliquid, ledger, session, desired, saved, reporter, thoughts)
     reporter.attach(engine)
     end = asyncio.Event()
 
@@ -247,7 +250,7 @@ async def _build(
         link.subscribe([Subscription(topics.crypto(symbol), is_essential=False) for symbol in symbols])
 
     reporter.on_tradable = look_at
-    reporter.publish_info(_info(loaded, identity, hyperliquid))
+    reporter.publish_info(_info(loaded, identity, hyperliquid, engine.strategies))
     handlers.apply(desired, desired, may_trade=desired.mode is Mode.ACTIVE)
     return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, end)
 
@@ -285,6 +288,7 @@ async def _build_trading(
     desired: rules.Desired,
     saved: Saved,
     reporter: Reporter,
+    thoughts: Signals,
 ) -> Engine:
     allora = AlloraClient(
         exchange.allora_url,
@@ -318,11 +322,10 @@ async def _build_trading(
         executor,
         portfolio,
         reconciler,
-        ledger,
+        thoughts,
         gate,
         orders,
         settings.bot.standby_exits,
-        _new_id,
         _now,
         reporter,
     )
@@ -377,7 +380,7 @@ def _write_once(text: str) -> Callable[[], None]:
     return write
 
 
-def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid) -> Info:
+def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid, strategies: Strategies) -> Info:
     settings = loaded.settings
     shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows()}
     return Info(
@@ -387,7 +390,7 @@ def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid) -> Info:
         account_address=hyperliquid.account_address,
         capabilities=sorted(ACTIONS),
         crypto_sets=settings.bot.crypto_sets,
-        strategies=list(STRATEGIES),
+        strategies=list(strategies),
         settings=shown,
         instance_id=identity.instance_id,
         started_at=identity.started_at,

@@ -27,7 +27,7 @@ from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.risk import Book, plan_entry
 from allora_mqtt.trading.settlement import fill_row, fill_view
-from allora_mqtt.trading.strategy import judge, round_gap
+from allora_mqtt.trading.strategy import Situation, judge, round_gap
 from tests.fuzz.canned import NOW_S, CannedAllora, CannedExchange, allora, gateway
 
 TOPIC_ID: Final = 14
@@ -219,8 +219,8 @@ def consequences(quote: Quote, asset: Asset, prediction: Prediction | None = Non
     if prediction is None:
         prediction = Prediction(TOPIC_ID, quote.symbol, quote.mark * Decimal("1.01"), None, None, 3600, NOW_S)
     settings = RuntimeSettings()
-    unusable = unusable_because(prediction, quote.mark, NOW_S)
-    opinion = judge(quote, prediction, settings)
+    unusable = unusable_because(prediction, quote.mark, NOW_S, 1800)
+    opinion = judge(Situation(quote, prediction, (), settings, NOW_S))
     signal = SignalView(
         signal_id="0" * 32,
         symbol=quote.symbol,
