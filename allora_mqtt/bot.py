@@ -32,6 +32,7 @@ from allora_mqtt.control.spool import Spool
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
 from allora_mqtt.market.allora import AlloraClient
+from allora_mqtt.market.allora_chain import AlloraChain, AlloraWithChain
 from allora_mqtt.market.catalog import parse_configured_topics
 from allora_mqtt.market.gate import SendGate
 from allora_mqtt.market.hyperliquid import Hyperliquid
@@ -59,7 +60,7 @@ from allora_mqtt.surroundings import (
 from allora_mqtt.thoughts import build_signals
 from allora_mqtt.trading.engine import Engine, Orders
 from allora_mqtt.trading.execution import Executor
-from allora_mqtt.trading.feed import Feed
+from allora_mqtt.trading.feed import Feed, PredictionSource
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.signals import Signals
@@ -290,18 +291,13 @@ async def _build_trading(
     reporter: Reporter,
     thoughts: Signals,
 ) -> Engine:
-    allora = AlloraClient(
-        exchange.allora_url,
-        exchange.api_key.get_secret_value(),
-        settings.allora.chain,
-        settings.allora.timeout_s,
-        session,
-    )
     try:
         configured = parse_configured_topics(settings.allora.topics)
     except ValueError as error:
         raise CannotStart(f"ALLORA_TOPICS: {error}") from error
-    feed = Feed(hyperliquid, allora, configured, settings.bot.quote_interval_s, time.time)
+    feed = Feed(
+        hyperliquid, _predictions(settings, exchange, session), configured, settings.bot.quote_interval_s, time.time
+    )
     gate, portfolio = SendGate(), Portfolio()
     nonces = NonceSource(lambda: int(hyperliquid.now_s() * 1000), await ledger.highest_nonce())
     executor = Executor(hyperliquid, ledger, gate, nonces, _new_id, _now, reporter)
@@ -329,6 +325,21 @@ async def _build_trading(
         _now,
         reporter,
     )
+
+
+def _predictions(settings: Settings, exchange: Exchange, session: aiohttp.ClientSession) -> PredictionSource:
+    """Return where predictions are read: the API, the chain where `ALLORA_CHAIN_URL` is set, or both."""
+    chosen = settings.allora
+    api = None
+    if exchange.api_key is not None:
+        key = exchange.api_key.get_secret_value()
+        api = AlloraClient(exchange.allora_url, key, chosen.chain, chosen.timeout_s, session)
+    if chosen.chain_url is not None:
+        chain = AlloraChain(chosen.chain_url, chosen.chain, chosen.timeout_s, session)
+        return AlloraWithChain(api, chain, time.monotonic)
+    if api is None:
+        raise CannotStart("There is neither ALLORA_API_KEY nor ALLORA_CHAIN_URL; set one of them.")
+    return api
 
 
 async def _until_told_to_end(end: asyncio.Event) -> None:

@@ -227,6 +227,13 @@ class AlloraSettings(_Group):
     def _read_files(cls, values: object) -> object:
         return _from_file(values, "api_key")
 
+    @field_validator("chain_url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            _check_endpoint(value)
+        return value
+
 
 class ReviewerSettings(_Group):
     """`REVIEWER_…`: language models that are asked before an entry and can only veto it. Lists are set with commas."""
@@ -235,9 +242,9 @@ class ReviewerSettings(_Group):
     """OpenAI-compatible endpoints, up to and without `/chat/completions`; none: nobody is asked."""
     models: Annotated[tuple[str, ...], NoDecode] = ()
     """The model at each endpoint, or one for all."""
-    keys: SecretStr | None = None
+    api_keys: SecretStr | None = None
     """The key of each endpoint, or one for all."""
-    keys_file: Path | None = None
+    api_keys_file: Path | None = None
     quorum: Annotated[int | None, Field(ge=1)] = None
     """How many must approve; unset: all."""
     timeout_s: Annotated[float, Field(ge=0.5, le=300)] = 20
@@ -249,7 +256,7 @@ class ReviewerSettings(_Group):
     @model_validator(mode="before")
     @classmethod
     def _read_files(cls, values: object) -> object:
-        return _from_file(values, "keys")
+        return _from_file(values, "api_keys")
 
     @field_validator("urls", "models", mode="before")
     @classmethod
@@ -267,14 +274,14 @@ class ReviewerSettings(_Group):
     def _complete(self) -> Self:
         if not self.urls:
             return self
-        for name, count in (("REVIEWER_MODELS", len(self.models)), ("REVIEWER_KEYS", len(self.effective_keys))):
+        for name, count in (("REVIEWER_MODELS", len(self.models)), ("REVIEWER_API_KEYS", len(self.effective_keys))):
             if count not in {1, len(self.urls)}:
                 raise ValueError(f"{name} has {count} and REVIEWER_URLS {len(self.urls)}; set one for each, or one")
         is_clear = any(
             parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}
             for parts in map(urlsplit, self.urls)
         )
-        if is_clear and self.keys is not None:
+        if is_clear and self.api_keys is not None:
             raise ValueError("a key leaves this machine over https:// only; change REVIEWER_URLS")
         if self.quorum is not None and self.quorum > len(self.urls):
             raise ValueError(f"REVIEWER_QUORUM is {self.quorum}, and there are {len(self.urls)} in REVIEWER_URLS")
@@ -283,7 +290,7 @@ class ReviewerSettings(_Group):
     @property
     def effective_keys(self) -> tuple[str | None, ...]:
         """The keys; one None where none is set."""
-        return (None,) if self.keys is None else _parts(self.keys.get_secret_value())
+        return (None,) if self.api_keys is None else _parts(self.api_keys.get_secret_value())
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -298,9 +305,9 @@ def _check_endpoint(url: str) -> None:
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("an endpoint is an http:// or https:// address, such as https://api.openai.com/v1")
+        raise ValueError("an endpoint is an http:// or https:// address")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("an endpoint's address holds no user, password or query; keys go to REVIEWER_KEYS")
+        raise ValueError("an endpoint's address holds no user, password or query: it is shown in `info`")
 
 
 class TradeSettings(RuntimeSettings):

@@ -16,6 +16,8 @@ _MAX_DISTANCE_PCT = Decimal(20)
 _MAX_LOG_RETURN = 5
 """A factor of 148: beyond this it is not a log-return but something else under its name."""
 _PERCENTILE_TOLERANCE = Decimal("0.1")
+_SAME_VALUE = Decimal("1e-9")
+"""The API rounds what the chain has in full."""
 
 Interval = tuple[Decimal, Decimal]
 
@@ -112,22 +114,33 @@ def parse_inference(payload: object, topic_id: int) -> Inference:
         _unavailable(
             f"Allora answered with topic {answered} when topic {topic_id} was asked for; the value is not used"
         )
-    percentiles = _percentiles(raw)
-    return Inference(
-        topic_id=topic_id,
-        value=value,
-        interval_68=_interval(percentiles, Decimal("15.87"), Decimal("84.13")),
-        interval_95=_interval(percentiles, Decimal("2.28"), Decimal("97.72")),
-        timestamp=timestamp,
+    inner, outer = intervals(
+        raw.get("confidence_interval_percentiles_normalized"), raw.get("confidence_interval_values_normalized")
     )
+    return Inference(topic_id=topic_id, value=value, interval_68=inner, interval_95=outer, timestamp=timestamp)
 
 
-def _percentiles(raw: Mapping[str, Any]) -> list[tuple[Decimal, Decimal]]:
+def intervals(names: object, values: object) -> tuple[Interval | None, Interval | None]:
+    """Read the 68 % and the 95 % interval from percentiles and their values; None for one that is not there.
+
+    Args:
+        names: percentiles, as the network gives them.
+        values: the value at each.
+    """
+    pairs = _percentiles(names, values)
+    inner = _interval(pairs, Decimal("15.87"), Decimal("84.13"))
+    return inner, _interval(pairs, Decimal("2.28"), Decimal("97.72"))
+
+
+def is_same_value(one: Inference, other: Inference) -> bool:
+    """Tell whether two inferences are one, read in two places: each place has a time of its own for it."""
+    difference = abs(one.value - other.value)
+    is_elsewhere = one.topic_id == other.topic_id and one.origin is not other.origin
+    return is_elsewhere and difference <= abs(one.value) * _SAME_VALUE
+
+
+def _percentiles(names: object, values: object) -> list[tuple[Decimal, Decimal]]:
     """Percentile and value in pairs; empty unless both lists can be read in full."""
-    names, values = (
-        raw.get("confidence_interval_percentiles_normalized"),
-        raw.get("confidence_interval_values_normalized"),
-    )
     if not isinstance(names, list) or not isinstance(values, list) or len(names) != len(values):
         return []
     pairs = [(optional_decimal(name), optional_decimal(value)) for name, value in zip(names, values, strict=True)]

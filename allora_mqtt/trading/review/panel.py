@@ -105,7 +105,7 @@ class Panel:
     def _judged(self, answer: Answer) -> tuple[bool, str]:
         objection = self._thresholds.objection(answer)
         numbers = f"confidence {answer.confidence}, risk {answer.risk}"
-        return objection is None, f"{objection or 'approves'} ({numbers}: {answer.reasoning}"
+        return objection is None, f"{objection or 'approves'} ({numbers}): {answer.reasoning}"
 
     async def _body(self, reviewer: Reviewer, messages: Sequence[dict[str, str]]) -> bytes:
         # Nothing beyond what every such server takes: several refuse a response format or a temperature.

@@ -39,10 +39,11 @@ class PriceHistory:
         """
         if self._at is not None and 0 <= now - self._at < SAMPLE_S:
             return
+        fresh = {symbol: quote for symbol, quote in quotes.items() if abs(now - quote.at) <= _FRESH_S}
+        if not fresh:
+            return
         self._at = now
-        for symbol, quote in quotes.items():
-            if abs(now - quote.at) > _FRESH_S:
-                continue
+        for symbol, quote in fresh.items():
             row = self._samples.setdefault(symbol, deque(maxlen=_KEPT))
             if row and not 0 < now - row[-1].at <= SAMPLE_S * _TOLERANCE:
                 row.clear()

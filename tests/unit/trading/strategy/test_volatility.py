@@ -98,6 +98,9 @@ def test_a_price_that_nobody_confirmed_is_no_sample() -> None:
     history = PriceHistory()
     history.take({"ETH": replace(quote(), at=NOW_S - 61)}, NOW_S)
     assert history.of("ETH") == ()
-    history.take({"ETH": replace(quote(mark="7"), at=NOW_S + 250)}, NOW_S + SAMPLE_S)
+    history.take({"ETH": replace(quote(mark="7"), at=NOW_S)}, NOW_S + 3)
+    history.take({"ETH": replace(quote(mark="8"), at=NOW_S + 3)}, NOW_S + 6)
     assert [sample.mark for sample in history.of("ETH")] == [Decimal(7)]
+    history.take({"ETH": replace(quote(mark="9"), at=NOW_S + 250)}, NOW_S + 3 + SAMPLE_S)
+    assert [sample.mark for sample in history.of("ETH")] == [Decimal(7), Decimal(9)]
     assert history.of("BTC") == ()
