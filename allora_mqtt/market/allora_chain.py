@@ -18,7 +18,7 @@ import aiohttp
 
 from allora_mqtt.market.allora import AlloraClient, read_bounded
 from allora_mqtt.market.predictions import Inference, Interval, Origin, intervals
-from allora_mqtt.market.wire import quoted, to_decimal, to_int
+from allora_mqtt.market.wire import quoted, to_decimal, to_int, to_time_s
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 log = logging.getLogger(__name__)
@@ -104,11 +104,12 @@ def parse_block_time(payload: object, height: int, chain: str) -> float:
         raise _unavailable(f"ALLORA_CHAIN_URL leads to the chain {found!r} and not to {chain}; set the right one.")
     try:
         made, answered = datetime.fromisoformat(str(header.get("time"))), to_int(header.get("height"))
-    except ValueError as error:
+        at = to_time_s(int(made.timestamp()))
+    except (ValueError, OverflowError) as error:
         raise _unavailable(f"Block {height} of the chain cannot be read ({quoted(error)}).") from None
     if answered != height or made.tzinfo is None:
         raise _unavailable(f"The chain answered with another block than {height}, or one without a time: not used.")
-    return float(int(made.timestamp()))
+    return at
 
 
 class AlloraChain:

@@ -360,7 +360,7 @@ def settings(**changes: Any) -> RuntimeSettings:
     return RuntimeSettings.model_validate({"max_exposure_usd": 2000, **changes})
 
 
-async def until(condition: Callable[[], object], what: str, timeout_s: float = 8.0) -> None:
+async def until(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
     """Wait for a condition; fail with what was waited for."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -88,6 +88,7 @@ def test_the_time_of_a_block_is_whole_seconds() -> None:
         (block(time="2027-01-15T08:00:00"), "without a time"),
         (block(time=None), "cannot be read"),
         (block(time="soon"), "cannot be read"),
+        (block(time="0027-01-15T08:00:00Z"), "cannot be read"),
     ],
 )
 def test_without_the_time_of_its_block_a_value_is_not_used(answer: object, why: str) -> None:
