@@ -32,6 +32,7 @@ from allora_mqtt.control.spool import Spool
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
 from allora_mqtt.market.allora import AlloraClient
+from allora_mqtt.market.allora_chain import AlloraChain, AlloraWithChain
 from allora_mqtt.market.catalog import parse_configured_topics
 from allora_mqtt.market.gate import SendGate
 from allora_mqtt.market.hyperliquid import Hyperliquid
@@ -56,13 +57,15 @@ from allora_mqtt.surroundings import (
     open_database,
     simulator,
 )
+from allora_mqtt.thoughts import build_signals
 from allora_mqtt.trading.engine import Engine, Orders
 from allora_mqtt.trading.execution import Executor
-from allora_mqtt.trading.feed import Feed
+from allora_mqtt.trading.feed import Feed, PredictionSource
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.records import order_view
-from allora_mqtt.trading.strategy import STRATEGIES
+from allora_mqtt.trading.signals import Signals
+from allora_mqtt.trading.strategy import Strategies
 from allora_mqtt.transport.embedded_broker import BrokerUnusable
 from allora_mqtt.transport.mqtt import Endpoint, MqttLink, Subscription, Will
 from allora_mqtt.transport.spool import SpoolFolder
@@ -194,7 +197,8 @@ async def _build(
     if (newest := await ledger.newest_order()) is not None:
         reporter.last_order = order_view(newest)
     hyperliquid = _hyperliquid(settings, exchange)
-    engine = await _build_trading(settings, exchange, hyperliquid, ledger, session, desired, saved, reporter)
+    thoughts = build_signals(settings, desired.settings.strategy, database, hyperliquid, session, _new_id, _now)
+    engine = await _build_trading(settings, exchange, hyperliquid, ledger, session, desired, saved, reporter, thoughts)
     reporter.attach(engine)
     end = asyncio.Event()
 
@@ -250,7 +254,7 @@ async def _build(
         link.subscribe([Subscription(topics.crypto(symbol), is_essential=False) for symbol in symbols])
 
     reporter.on_tradable = look_at
-    reporter.publish_info(_info(loaded, identity, hyperliquid))
+    reporter.publish_info(_info(loaded, identity, hyperliquid, engine.strategies))
     handlers.apply(desired, desired, may_trade=desired.mode is Mode.ACTIVE)
     return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, end)
 
@@ -288,19 +292,15 @@ async def _build_trading(
     desired: rules.Desired,
     saved: Saved,
     reporter: Reporter,
+    thoughts: Signals,
 ) -> Engine:
-    allora = AlloraClient(
-        exchange.allora_url,
-        exchange.api_key.get_secret_value(),
-        settings.allora.chain,
-        settings.allora.timeout_s,
-        session,
-    )
     try:
         configured = parse_configured_topics(settings.allora.topics)
     except ValueError as error:
         raise CannotStart(f"ALLORA_TOPICS: {error}") from error
-    feed = Feed(hyperliquid, allora, configured, settings.bot.quote_interval_s, time.time)
+    feed = Feed(
+        hyperliquid, _predictions(settings, exchange, session), configured, settings.bot.quote_interval_s, time.time
+    )
     gate, portfolio = SendGate(), Portfolio()
     nonces = NonceSource(lambda: int(hyperliquid.now_s() * 1000), await ledger.highest_nonce())
     executor = Executor(hyperliquid, ledger, gate, nonces, _new_id, _now, reporter)
@@ -321,14 +321,28 @@ async def _build_trading(
         executor,
         portfolio,
         reconciler,
-        ledger,
+        thoughts,
         gate,
         orders,
         settings.bot.standby_exits,
-        _new_id,
         _now,
         reporter,
     )
+
+
+def _predictions(settings: Settings, exchange: Exchange, session: aiohttp.ClientSession) -> PredictionSource:
+    """Return where predictions are read: the API, the chain where `ALLORA_CHAIN_URL` is set, or both."""
+    chosen = settings.allora
+    api = None
+    if exchange.api_key is not None:
+        key = exchange.api_key.get_secret_value()
+        api = AlloraClient(exchange.allora_url, key, chosen.chain, chosen.timeout_s, session)
+    if chosen.chain_url is not None:
+        chain = AlloraChain(chosen.chain_url, chosen.chain, chosen.timeout_s, session)
+        return AlloraWithChain(api, chain, time.monotonic)
+    if api is None:
+        raise CannotStart("There is neither ALLORA_API_KEY nor ALLORA_CHAIN_URL; set one of them.")
+    return api
 
 
 async def _until_told_to_end(end: asyncio.Event) -> None:
@@ -380,7 +394,7 @@ def _write_once(text: str) -> Callable[[], None]:
     return write
 
 
-def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid) -> Info:
+def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid, strategies: Strategies) -> Info:
     settings = loaded.settings
     shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows()}
     return Info(
@@ -390,7 +404,7 @@ def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid) -> Info:
         account_address=hyperliquid.account_address,
         capabilities=sorted(ACTIONS),
         crypto_sets=settings.bot.crypto_sets,
-        strategies=list(STRATEGIES),
+        strategies=list(strategies),
         settings=shown,
         instance_id=identity.instance_id,
         started_at=identity.started_at,

@@ -77,10 +77,12 @@ _EARLIER: Final[Mapping[str, _Moved]] = {
     "BTC_TOPIC_ID": _Moved(None, "topics come from the network's own list; set DEFAULT_ACTIVE_CRYPTOS=BTC:<id>"),
     "ETH_TOPIC_ID": _Moved(None, "topics come from the network's own list; set DEFAULT_ACTIVE_CRYPTOS=ETH:<id>"),
     "CHECK_FOR_TRADES": _Moved(None, "the bot looks at every new price"),
-    "VOLATILITY_THRESHOLD": _Moved(None, "there is no volatility strategy yet"),
-    "CONFIDENCE_THRESHOLD": _Moved(None, "there are no reviewers whose confidence could be too low"),
-    "MAXIMUM_RISK_THRESHOLD": _Moved(None, "risk is bounded by the TRADE_MAX_… settings"),
-    "MAX_PREDICTION_AGE_SECONDS": _Moved(None, "a prediction counts for its topic's horizon, from its own timestamp"),
+    "VOLATILITY_THRESHOLD": _Moved(
+        None, "TRADE_STRATEGY=volatility takes TRADE_VOLATILITY_RATIO, and any strategy TRADE_MIN_VOLATILITY_PCT"
+    ),
+    "CONFIDENCE_THRESHOLD": _Moved("REVIEWER_MIN_CONFIDENCE"),
+    "MAXIMUM_RISK_THRESHOLD": _Moved("REVIEWER_MAX_RISK"),
+    "MAX_PREDICTION_AGE_SECONDS": _Moved(None, "ALLORA_MAX_AGE_S counts from the prediction's own timestamp"),
     "MAX_API_LATENCY_SECONDS": _Moved(None, "requests are bounded by HL_TIMEOUT_S and ALLORA_TIMEOUT_S"),
     "HL_MASTER_ADDRESS": _Moved("HL_ACCOUNT_ADDRESS"),
 }

@@ -5,6 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -214,6 +215,10 @@ class AlloraSettings(_Group):
     base_url: str | None = None
     chain: Literal["allora-mainnet-1", "allora-testnet-1"] = "allora-mainnet-1"
     timeout_s: Annotated[float, Field(ge=0.5, le=60)] = 5
+    max_age_s: Annotated[float, Field(ge=10, le=86_400)] = 1800
+    """The oldest a prediction may be to be traded on; its topic's horizon bounds it further."""
+    chain_url: str | None = None
+    """The chain's REST, asked where the API fails or there is no key; unset: without the API there are no entries."""
     topics: str = ""
     """Topics whose names cannot be read: `BTC:14:price:8h,…`."""
 
@@ -221,6 +226,88 @@ class AlloraSettings(_Group):
     @classmethod
     def _read_files(cls, values: object) -> object:
         return _from_file(values, "api_key")
+
+    @field_validator("chain_url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            _check_endpoint(value)
+        return value
+
+
+class ReviewerSettings(_Group):
+    """`REVIEWER_…`: language models that are asked before an entry and can only veto it. Lists are set with commas."""
+
+    urls: Annotated[tuple[str, ...], NoDecode] = ()
+    """OpenAI-compatible endpoints, up to and without `/chat/completions`; none: nobody is asked."""
+    models: Annotated[tuple[str, ...], NoDecode] = ()
+    """The model at each endpoint, or one for all."""
+    api_keys: SecretStr | None = None
+    """The key of each endpoint, or one for all."""
+    api_keys_file: Path | None = None
+    quorum: Annotated[int | None, Field(ge=1)] = None
+    """How many must approve; unset: all."""
+    timeout_s: Annotated[float, Field(ge=0.5, le=300)] = 20
+    min_confidence: Annotated[Decimal, Field(ge=0, le=100)] = Decimal(70)
+    """An approval that is less sure than this is none."""
+    max_risk: Annotated[Decimal, Field(ge=0, le=10)] = Decimal(4)
+    """An approval that sees more risk than this, of 10, is none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_files(cls, values: object) -> object:
+        return _from_file(values, "api_keys")
+
+    @field_validator("urls", "models", mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return _parts(value) if isinstance(value, str) else value
+
+    @field_validator("urls")
+    @classmethod
+    def _askable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            _check_endpoint(url)
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.urls:
+            return self
+        for name, count in (("REVIEWER_MODELS", len(self.models)), ("REVIEWER_API_KEYS", len(self.effective_keys))):
+            if count not in {1, len(self.urls)}:
+                raise ValueError(f"{name} has {count} and REVIEWER_URLS {len(self.urls)}; set one for each, or one")
+        is_clear = any(
+            parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}
+            for parts in map(urlsplit, self.urls)
+        )
+        if is_clear and self.api_keys is not None:
+            raise ValueError("a key leaves this machine over https:// only; change REVIEWER_URLS")
+        if self.quorum is not None and self.quorum > len(self.urls):
+            raise ValueError(f"REVIEWER_QUORUM is {self.quorum}, and there are {len(self.urls)} in REVIEWER_URLS")
+        return self
+
+    @property
+    def effective_keys(self) -> tuple[str | None, ...]:
+        """The keys; one None where none is set."""
+        return (None,) if self.api_keys is None else _parts(self.api_keys.get_secret_value())
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in re.split(r"[,\n]", text) if part.strip())
+
+
+def _check_endpoint(url: str) -> None:
+    """Refuse an address that would show a secret, or send one in the clear.
+
+    Raises:
+        ValueError: with what to do; the address is not repeated.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("an endpoint is an http:// or https:// address")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("an endpoint's address holds no user, password or query: it is shown in `info`")
 
 
 class TradeSettings(RuntimeSettings):
@@ -278,6 +365,7 @@ class Settings(BaseSettings):
     hl: HyperliquidSettings = HyperliquidSettings()
     allora: AlloraSettings = AlloraSettings()
     trade: TradeSettings = TradeSettings()
+    reviewer: ReviewerSettings = ReviewerSettings()
     sim: SimulatorSettings = SimulatorSettings()
 
     @classmethod
@@ -302,7 +390,11 @@ class Settings(BaseSettings):
         if self.bot.network is Network.TESTNET:
             missing = [
                 name
-                for name, value in (("HL_SECRET_KEY", self.hl.secret_key), ("ALLORA_API_KEY", self.allora.api_key))
+                for name, value in (
+                    ("HL_SECRET_KEY", self.hl.secret_key),
+                    # The chain's own REST wants no key.
+                    ("ALLORA_API_KEY", self.allora.api_key or self.allora.chain_url),
+                )
                 if value is None
             ]
             if missing:

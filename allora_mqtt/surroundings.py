@@ -38,7 +38,8 @@ class Exchange:
     hyperliquid_url: str
     allora_url: str
     secret_key: SecretStr
-    api_key: SecretStr
+    api_key: SecretStr | None
+    """None where the chain's REST takes the API's place."""
 
 
 @asynccontextmanager
@@ -63,7 +64,7 @@ async def find_exchange(settings: Settings, process: SimulatorProcess | None) ->
         key = key or SecretStr(simulator_key(settings.bot.data_dir / "simulator.key"))
         # The simulator takes any key for predictions.
         api_key = api_key or SecretStr("simulator")
-    if key is None or api_key is None:
+    if key is None or (api_key is None and settings.allora.chain_url is None):
         raise CannotStart(f"BOT_NETWORK={settings.bot.network} needs HL_SECRET_KEY and ALLORA_API_KEY.")
     default_allora = f"{url}/v2" if settings.bot.network is Network.SIM else _ALLORA_URL
     return Exchange(url or _TESTNET_URL, settings.allora.base_url or default_allora, key, api_key)

@@ -24,7 +24,6 @@ from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import DayResult, Ledger
 from allora_mqtt.trading.engine import Engine, Orders
 from allora_mqtt.trading.reconciler import fill_view
-from allora_mqtt.trading.strategy import STRATEGIES
 
 _CATALOG_WAIT_S: Final = 15.0
 """A command that comes while the bot starts waits this long for the catalog."""
@@ -186,8 +185,9 @@ class BotHandlers:
 
     async def _set_config(self, body: commands.SetConfig, _seq: int, desired: Desired) -> Outcome:
         settings = desired.settings.changed(body.value, self._hard_limits)
-        if settings.strategy not in STRATEGIES:
-            message = f"There is no strategy {settings.strategy!r}; there are: {', '.join(STRATEGIES)}."
+        if settings.strategy not in self._engine.strategies:
+            names = ", ".join(self._engine.strategies)
+            message = f"There is no strategy {settings.strategy!r}; there are: {names}."
             raise Rejected(ErrorCode.BAD_VALUE, message)
         shown = describe(settings, self._hard_limits)
         data: dict[str, JsonValue] = {key: shown[key].model_dump(mode="json")["value"] for key in body.value}

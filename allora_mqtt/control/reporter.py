@@ -314,13 +314,15 @@ class Reporter:
         for symbol in shown:
             quote = engine.feed.quotes.get(symbol)
             held = views.position(positions[symbol], engine.portfolio, quote) if symbol in positions else None
+            topic_id = desired.active.get(symbol)
             state = views.crypto(
-                desired.active.get(symbol),
+                topic_id,
                 quote,
                 engine.feed.predictions.get(symbol),
                 engine.signals.get(symbol),
                 held,
                 now,
+                None if topic_id is None else engine.skill(topic_id),
             )
             self._outbox.state(self._topics.crypto(symbol), state)
         for symbol in self._shown - shown:

@@ -11,6 +11,7 @@ from allora_mqtt.market.quotes import Quote
 from allora_mqtt.protocol.commands import Switch
 from allora_mqtt.protocol.messages import Account, CryptoState, Position, Side, SignalView
 from allora_mqtt.trading.portfolio import Portfolio
+from allora_mqtt.trading.skill import Skill
 from allora_mqtt.trading.strategy import gap_pct
 
 _WIDE: Final = Context(prec=100)
@@ -64,6 +65,7 @@ def crypto(
     signal: SignalView | None,
     held: Position | None,
     now: datetime,
+    skill: Skill | None = None,
 ) -> CryptoState:
     """Return what is known of one symbol.
 
@@ -74,6 +76,7 @@ def crypto(
         signal: what the strategy said of it last.
         held: its position.
         now: the time of the message.
+        skill: of its topic.
     """
     gap = None if quote is None or prediction is None else _rounded(gap_pct(prediction.price, quote.mark), 3)
     return CryptoState(
@@ -85,6 +88,8 @@ def crypto(
         gap_pct=gap,
         signal=None if signal is None else signal.direction,
         confidence=None if prediction is None else _half_width_pct(prediction),
+        skill_pct=None if skill is None else skill.accuracy_pct,
+        skill_samples=0 if skill is None else skill.samples,
         position=held,
         updated_at=now,
     )

@@ -106,7 +106,7 @@ class AlloraClient:
                 allow_redirects=False,  # the key must not travel to another host
             ) as response:
                 _check_status(response, what)
-                return self._decoded(await _body(response.content), what)
+                return self._decoded(await read_bounded(response.content), what)
         except TimeoutError:
             raise _Transient(f"Allora did not answer about {what} in time; it is asked again later.") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -126,7 +126,12 @@ class AlloraClient:
             raise _Transient(f"Allora's answer about {what} is not JSON; check ALLORA_BASE_URL.") from None
 
 
-async def _body(stream: aiohttp.StreamReader) -> bytes:
+async def read_bounded(stream: aiohttp.StreamReader) -> bytes:
+    """Read an answer of at most 1 MiB.
+
+    Raises:
+        BotError: PREDICTION_UNAVAILABLE, for a larger one.
+    """
     body = bytearray()
     while chunk := await stream.read(_CHUNK_BYTES):
         body += chunk

@@ -8,6 +8,7 @@ gateway, reads and writes apart: a slow read never holds up an order.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
@@ -58,6 +59,7 @@ from allora_mqtt.market.orders import (
     parse_results,
 )
 from allora_mqtt.market.signing import Envelope, Signer
+from allora_mqtt.market.wire import to_positive
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 __all__ = [
@@ -205,6 +207,21 @@ class Hyperliquid:
                 break
             start_ms = newest_ms
         return sorted(found.values(), key=lambda fill: (fill.at, fill.tid))
+
+    async def minute_closes(self, symbol: str, since_s: float, until_s: float) -> dict[int, Decimal]:
+        """The closing price of each minute with a trade, by the unix second at which it began; at most the newest 5000.
+
+        Args:
+            symbol: in the exchange's spelling.
+            since_s: unix seconds; minutes that began earlier are left out.
+            until_s: unix seconds.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        span = {"coin": symbol, "interval": "1m", "startTime": int(since_s * 1000), "endTime": int(until_s * 1000)}
+        call = partial(self._info.post, "/info", {"type": "candleSnapshot", "req": span})
+        return await self._read("candles", call, _closes)
 
     async def order_status(self, cloid: str) -> OrderState | None:
         """What the exchange knows of an order by our id; None while it knows no such order.
@@ -388,6 +405,10 @@ def _meta_and_contexts(raw: object) -> tuple[dict[str, Any], list[Any]]:
             return meta, contexts
         case _:
             raise ValueError("not a universe with contexts")
+
+
+def _closes(raw: object) -> dict[int, Decimal]:
+    return {int(row["t"]) // 1000: to_positive(row["c"]) for row in _list(raw)}
 
 
 def _fill_page(raw: object) -> tuple[int, list[Fill], int]:

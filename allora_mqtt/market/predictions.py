@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, NoReturn
 
 from allora_mqtt.market.topic_names import Topic, TopicKind, horizon_text
@@ -11,13 +12,21 @@ from allora_mqtt.market.wire import optional_decimal, quoted, to_decimal, to_int
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 _MAX_FUTURE_S = 60
-_MAX_AGE_S = 1800
 _MAX_DISTANCE_PCT = Decimal(20)
 _MAX_LOG_RETURN = 5
 """A factor of 148: beyond this it is not a log-return but something else under its name."""
 _PERCENTILE_TOLERANCE = Decimal("0.1")
+_SAME_VALUE = Decimal("1e-9")
+"""The API rounds what the chain has in full."""
 
 Interval = tuple[Decimal, Decimal]
+
+
+class Origin(StrEnum):
+    """Where an inference was read."""
+
+    API = "API"
+    CHAIN = "chain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,7 @@ class Inference:
         interval_68: the 15.87 and 84.13 percentiles, where given.
         interval_95: the 2.28 and 97.72 percentiles, where given.
         timestamp: unix seconds.
+        origin: where it was read.
     """
 
     topic_id: int
@@ -37,6 +47,7 @@ class Inference:
     interval_68: Interval | None
     interval_95: Interval | None
     timestamp: float
+    origin: Origin = Origin.API
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ class Prediction:
         interval_95: the same for 95 %.
         horizon_s: how far after `at` the price is predicted for, in seconds.
         at: when the inference was made, unix seconds.
+        origin: where it was read.
     """
 
     topic_id: int
@@ -60,6 +72,7 @@ class Prediction:
     interval_95: Interval | None
     horizon_s: int
     at: float
+    origin: Origin = Origin.API
 
 
 def api_data(payload: object) -> Mapping[str, Any]:
@@ -101,22 +114,33 @@ def parse_inference(payload: object, topic_id: int) -> Inference:
         _unavailable(
             f"Allora answered with topic {answered} when topic {topic_id} was asked for; the value is not used"
         )
-    percentiles = _percentiles(raw)
-    return Inference(
-        topic_id=topic_id,
-        value=value,
-        interval_68=_interval(percentiles, Decimal("15.87"), Decimal("84.13")),
-        interval_95=_interval(percentiles, Decimal("2.28"), Decimal("97.72")),
-        timestamp=timestamp,
+    inner, outer = intervals(
+        raw.get("confidence_interval_percentiles_normalized"), raw.get("confidence_interval_values_normalized")
     )
+    return Inference(topic_id=topic_id, value=value, interval_68=inner, interval_95=outer, timestamp=timestamp)
 
 
-def _percentiles(raw: Mapping[str, Any]) -> list[tuple[Decimal, Decimal]]:
+def intervals(names: object, values: object) -> tuple[Interval | None, Interval | None]:
+    """Read the 68 % and the 95 % interval from percentiles and their values; None for one that is not there.
+
+    Args:
+        names: percentiles, as the network gives them.
+        values: the value at each.
+    """
+    pairs = _percentiles(names, values)
+    inner = _interval(pairs, Decimal("15.87"), Decimal("84.13"))
+    return inner, _interval(pairs, Decimal("2.28"), Decimal("97.72"))
+
+
+def is_same_value(one: Inference, other: Inference) -> bool:
+    """Tell whether two inferences are one, read in two places: each place has a time of its own for it."""
+    difference = abs(one.value - other.value)
+    is_elsewhere = one.topic_id == other.topic_id and one.origin is not other.origin
+    return is_elsewhere and difference <= abs(one.value) * _SAME_VALUE
+
+
+def _percentiles(names: object, values: object) -> list[tuple[Decimal, Decimal]]:
     """Percentile and value in pairs; empty unless both lists can be read in full."""
-    names, values = (
-        raw.get("confidence_interval_percentiles_normalized"),
-        raw.get("confidence_interval_values_normalized"),
-    )
     if not isinstance(names, list) or not isinstance(values, list) or len(names) != len(values):
         return []
     pairs = [(optional_decimal(name), optional_decimal(value)) for name, value in zip(names, values, strict=True)]
@@ -161,6 +185,7 @@ def to_prediction(inference: Inference, topic: Topic, spot: Decimal) -> Predicti
         interval_95=_price_interval(inference.interval_95, spot, is_log_return=is_log_return),
         horizon_s=topic.horizon_s,
         at=inference.timestamp,
+        origin=inference.origin,
     )
 
 
@@ -181,7 +206,7 @@ def unusable_because(
     prediction: Prediction,
     mark: Decimal,
     now: float,
-    max_age_s: float = _MAX_AGE_S,
+    max_age_s: float,
     max_distance_pct: Decimal = _MAX_DISTANCE_PCT,
 ) -> str | None:
     """Say why a prediction must not be traded on, or None when it may.
@@ -190,7 +215,7 @@ def unusable_because(
         prediction: the prediction.
         mark: the asset's mark price in USD.
         now: unix seconds.
-        max_age_s: the oldest a prediction may be; its horizon limits it further.
+        max_age_s: the oldest a prediction may be (`ALLORA_MAX_AGE_S`); its horizon limits it further.
         max_distance_pct: how far from the mark a believable price lies, in percent of the mark.
     """
     if not prediction.price.is_finite() or prediction.price <= 0:
@@ -200,14 +225,28 @@ def unusable_because(
     age_s = now - prediction.at
     if not math.isfinite(age_s) or age_s < -_MAX_FUTURE_S:
         return "the prediction is from the future"
-    limit_s = min(max_age_s, prediction.horizon_s)
-    if age_s > limit_s:
-        horizon = horizon_text(prediction.horizon_s)
-        return f"the prediction is {age_s:.0f} s old, and {limit_s:.0f} s is the limit (horizon {horizon})"
+    if age_s > min(max_age_s, prediction.horizon_s):
+        return age_text(prediction, now, max_age_s)
     distance_pct = abs(prediction.price - mark) / mark * 100
     if distance_pct > max_distance_pct:
         return f"the prediction is {distance_pct:.1f} % away from the mark price, and {max_distance_pct} % is the limit"
     return None
+
+
+def age_text(prediction: Prediction, now: float, max_age_s: float) -> str:
+    """Say how old a prediction is, and which limit holds for it: `ALLORA_MAX_AGE_S` or its horizon, the shorter one.
+
+    Args:
+        prediction: the prediction.
+        now: unix seconds.
+        max_age_s: `ALLORA_MAX_AGE_S`.
+    """
+    limit_s, which = max_age_s, "ALLORA_MAX_AGE_S"
+    if prediction.horizon_s <= max_age_s:
+        limit_s, which = prediction.horizon_s, f"its horizon of {horizon_text(prediction.horizon_s)}"
+    origin = "" if prediction.origin is Origin.API else f", read from the {prediction.origin}"
+    age_s = max(0.0, now - prediction.at)
+    return f"the prediction is {age_s:.0f} s old, and {limit_s:.0f} s is the limit ({which}){origin}"
 
 
 def _unavailable(what: str) -> NoReturn:

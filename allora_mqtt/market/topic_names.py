@@ -14,8 +14,14 @@ _HORIZON = re.compile(r"(?<![\w.])(\d{1,4})\s*-?\s*(m|h|d|min(?:ute)?s?|h(?:ou)?
 _LOG_RETURN = re.compile(r"\blog[\s_-]*returns?\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9:]+")
 _SYMBOL = re.compile(r"k?[A-Z0-9]{1,12}")
-_SILENT_WORDS = frozenset({"price", "prices", "prediction", "predictions", "forecast", "inference"})
+_PRICE_WORDS = frozenset({"price", "prices", "prediction", "predictions", "forecast", "forecasts", "inference"})
+_SILENT_WORDS = _PRICE_WORDS | {"ahead", "next", "spot"}
+"""Words that go with prices and change nothing; any other word may."""
+_REMARK_WORDS = frozenset({"update", "updates", "updated", "every", "new", "mainnet", "testnet"})
+"""What a remark in brackets may say beside a time."""
 _QUOTE_CURRENCIES = frozenset({"USD", "USDT", "USDC"})
+_PAIR = re.compile(r"(k?[A-Z0-9]{2,9}?)USD[TC]?")
+"""A pair in one word, such as `ETHUSDT`."""
 _CONFIGURED = re.compile(r"\s*(?P<symbol>[A-Za-z0-9:]{1,20}):(?P<id>\d{1,9}):(?P<kind>\w+):(?P<horizon>\w+)\s*")
 
 
@@ -65,18 +71,21 @@ def parse_topic(topic_id: int, name: str, *, epoch_s: int = _DEFAULT_EPOCH_S, is
     """Read asset, kind and horizon from a topic's name, such as `BTC/USD - 8h Log-Return Prediction`.
 
     Only what is understood completely is taken for a price signal: a word that is neither the asset, nor the horizon,
-    nor one of the few that go with prices makes the kind `other`, so that "BTC 8h Volatility" never trades. Remarks in
-    brackets are left aside.
+    nor one of the few that go with prices makes the kind `other`, so that "BTC 8h Volatility" never trades. A remark in
+    brackets is left aside when it only says how often values come. The network's sandbox topics ("PLAYGROUND: …"),
+    where anybody tries out anything, are `other` too.
     """
     name = quoted(name)
     text = re.sub(r"\([^)]*\)", " ", name)
+    remarks = [word for remark in re.findall(r"\(([^)]*)\)", name) for word in _WORD.findall(_HORIZON.sub(" ", remark))]
     horizons = {_seconds(count, unit) for count, unit in _HORIZON.findall(text)}
     is_log_return = _LOG_RETURN.search(text) is not None
     rest = _WORD.findall(_LOG_RETURN.sub(" ", _HORIZON.sub(" ", text)))
-    symbols = [word for word in rest if _SYMBOL.fullmatch(word) and not word.isdigit()]
-    assets = list(dict.fromkeys(word for word in symbols if word not in _QUOTE_CURRENCIES))
+    symbols = [word for word in rest if _is_symbol(word)]
+    assets = list(dict.fromkeys(_asset(word) for word in symbols if word not in _QUOTE_CURRENCIES))
     strange = [word for word in rest if word not in symbols and word.lower() not in _SILENT_WORDS]
-    is_price = any(word.lower() in _SILENT_WORDS for word in rest)
+    strange += [word for word in remarks if word.lower() not in _REMARK_WORDS]
+    is_price = any(word.lower() in _PRICE_WORDS for word in rest)
     if strange or len(assets) != 1:
         kind = TopicKind.OTHER
     elif is_log_return:
@@ -92,6 +101,15 @@ def parse_topic(topic_id: int, name: str, *, epoch_s: int = _DEFAULT_EPOCH_S, is
         epoch_s=epoch_s,
         is_active=is_active,
     )
+
+
+def _is_symbol(word: str) -> bool:
+    return bool(_SYMBOL.fullmatch(word)) and not word.isdigit() and word.lower() not in _SILENT_WORDS
+
+
+def _asset(word: str) -> str:
+    pair = _PAIR.fullmatch(word)
+    return pair[1] if pair else word
 
 
 def parse_configured_topics(text: str) -> list[Topic]:

@@ -239,6 +239,10 @@ class CryptoState(Model):
     signal: Direction | None
     confidence: Amount | None
     """Half width of the network's 68 % interval, percent of the prediction."""
+    skill_pct: Amount | None = None
+    """How many of the topic's newest resolved predictions had the direction right, percent, as the bot measured it."""
+    skill_samples: int = 0
+    """How many predictions that is measured on; `skill_window` is the most."""
     position: Position | None
     updated_at: Timestamp
 

@@ -71,6 +71,22 @@ class RuntimeSettings(Model):
     cooldown_s: Annotated[int, Field(ge=0, le=604_800), NOT_BOOL, _knob("s", "60", Raises.DOWN)] = 900
     """No new entry in a coin for this long after its stop was hit."""
     strategy: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), _knob("", None, Raises.ANY)] = "allora_gap"
+    volatility_ratio: Annotated[_Number, Field(ge=Decimal("0.1"), le=10), _knob("x volatility", "0.1", Raises.DOWN)] = (
+        Decimal("1.0")
+    )
+    """The strategy `volatility` wants a gap of at least this many times the volatility over the horizon."""
+    min_confidence_band_pct: Annotated[int, Field(ge=0, le=95), NOT_BOOL, _knob("%", "1", Raises.DOWN)] = 0
+    """No entry while the mark is inside the network's interval: up to 68 its 68 % one, above its 95 % one; 0 is off."""
+    min_volatility_pct: Annotated[_Number, Field(ge=0, le=100), _knob("%", "0.1", Raises.DOWN)] = Decimal(0)
+    """No entry in a market that moves less than this over 24 samples; 0 is off."""
+    max_volatility_pct: Annotated[_Number, Field(ge=0, le=100), _knob("%", "0.5", Raises.UP)] = Decimal(100)
+    """No entry in a market that moves more than this over 24 samples; 100 is off."""
+    min_skill_pct: Annotated[_Number, Field(ge=0, le=100), _knob("%", "1", Raises.DOWN)] = Decimal(0)
+    """No entry on a topic that foresaw the direction less often than this; 0 is off."""
+    skill_window: Annotated[int, Field(ge=5, le=500), NOT_BOOL, _knob("predictions", "5", Raises.DOWN)] = 50
+    """How many of a topic's newest resolved predictions its skill is measured on, and how many the gate wants."""
+    max_funding_pct: Annotated[_Number, Field(ge=0, le=100), _knob("% per 8 h", "0.01", Raises.UP)] = Decimal(100)
+    """No entry that would pay more funding than this; 100 is off."""
 
     def changed(self, changes: Mapping[str, object], hard_limits: "HardLimits") -> Self:
         """Return the settings with some of them changed.

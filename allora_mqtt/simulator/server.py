@@ -13,6 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from allora_mqtt.simulator.allora_api import AlloraApi
+from allora_mqtt.simulator.allora_chain_api import AlloraChainApi
 from allora_mqtt.simulator.exchange import Exchange
 from allora_mqtt.simulator.fault_middleware import fault_middleware
 from allora_mqtt.simulator.faults import FaultBook
@@ -124,6 +125,7 @@ def build_app(world: World, options: SimulatorOptions) -> web.Application:
     network = Network(world.market, options.seed, options.skill, options.epoch_s)
     app.add_routes(HyperliquidApi(world, coins).routes())
     app.add_routes(AlloraApi(world, network, known).routes())
+    app.add_routes(AlloraChainApi(world, network, known).routes())
     app.add_routes(SimApi(world).routes())
     return app
 

@@ -229,3 +229,24 @@ events = Table(
     Column("at", Moment, nullable=False, index=True),
 )
 """The audit trail: append-only."""
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("network", String(24), primary_key=True),
+    Column("topic_id", Integer, primary_key=True, autoincrement=False),
+    Column("at", Moment, primary_key=True),
+    Column("symbol", String(20), nullable=False, index=True),
+    Column("price", Money, nullable=False),
+    Column("mark_price", Money, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    Column("horizon_s", Integer, nullable=False),
+    Column("due", Moment, nullable=False, index=True),
+    Column("outcome_price", Money),
+    Column("is_right", Boolean),
+    Column("resolved_at", Moment),
+    Column("note", Text),
+    Column("review", JSON),
+)
+"""Usable predictions of followed topics. `mark_price` is the mark at `seen_at`, `outcome_price` the one when it was
+due; `note` says why there is none, or that it is a candle's. `review` is what the reviewers said before an entry."""

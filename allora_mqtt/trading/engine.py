@@ -15,13 +15,12 @@ from typing import Any, Final, Literal
 from allora_mqtt.market.catalog import Catalog
 from allora_mqtt.market.gate import SendGate
 from allora_mqtt.market.orders import OutcomeUnknown
-from allora_mqtt.market.predictions import Prediction, unusable_because
+from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote
 from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Direction, Side, SignalView
 from allora_mqtt.protocol.runtime import RuntimeSettings
-from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.closing import Closer
 from allora_mqtt.trading.execution import Executor
 from allora_mqtt.trading.feed import Feed
@@ -29,7 +28,9 @@ from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
 from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.risk import EntryPlan, Refused, plan_entry
-from allora_mqtt.trading.strategy import Opinion, gap_pct, judge, round_gap
+from allora_mqtt.trading.signals import REVIEWING, Asking, Signals
+from allora_mqtt.trading.skill import Skill
+from allora_mqtt.trading.strategy import Opinion, Situation, Strategies
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +61,10 @@ class Engine:
         executor: sends orders.
         portfolio: what is held.
         reconciler: keeps the portfolio true to the exchange.
-        ledger: where signals are stored.
+        thoughts: strategy, gates, reviewers and the record of what they say.
         gate: closed unless entries are allowed.
         orders: what the bot has been told at start.
         standby_exits: whether exit rules close positions in STANDBY.
-        new_id: returns 32 random hexadecimal digits.
         clock: the time, with its zone.
         observer: told what happens.
     """
@@ -75,11 +75,10 @@ class Engine:
         executor: Executor,
         portfolio: Portfolio,
         reconciler: Reconciler,
-        ledger: Ledger,
+        thoughts: Signals,
         gate: SendGate,
         orders: Orders,
         standby_exits: Literal["manage", "hold"],
-        new_id: Callable[[], str],
         clock: Callable[[], datetime],
         observer: Observer,
     ) -> None:
@@ -87,11 +86,10 @@ class Engine:
         self.portfolio = portfolio
         self.reconciler = reconciler
         self._executor = executor
-        self._ledger = ledger
+        self._thoughts = thoughts
         self._gate = gate
         self._orders = orders
         self._standby_exits = standby_exits
-        self._new_id = new_id
         self._clock = clock
         self._observer = observer
         self._may_trade = False
@@ -101,8 +99,6 @@ class Engine:
         self._entered: set[tuple[int, float]] = set()
         self._closer = Closer(feed, executor, portfolio, reconciler, clock)
         reconciler.recovery.may_open = self._may_still_open
-        self.signals: dict[str, SignalView] = {}
-        """The newest signal of each active symbol."""
         feed.on_quotes = self._on_news
         feed.on_prediction = lambda _symbol: self._on_news()
         feed.on_catalog = observer.on_catalog
@@ -112,19 +108,29 @@ class Engine:
 
     async def run(self) -> None:
         """Trade until cancelled; what the exchange says of the account comes before everything else."""
-        day_ago = datetime.fromtimestamp(self._clock().timestamp() - 86_400, UTC)
-        self._entered = {(topic_id, at.timestamp()) for topic_id, at in await self._ledger.entered_predictions(day_ago)}
+        self._entered = await self._thoughts.load()
         self._follow_topics()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.feed.run())
                 tasks.create_task(self.reconciler.run(self._closer.protect))
+                tasks.create_task(self._thoughts.run())
                 tasks.create_task(self._cycle())
         finally:
             # Nothing of the engine outlives it: what these would still store belongs to the next start.
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def signals(self) -> Mapping[str, SignalView]:
+        """The newest signal of each active symbol."""
+        return self._thoughts.newest
+
+    @property
+    def strategies(self) -> Strategies:
+        """The strategies that can be chosen."""
+        return self._thoughts.strategies
 
     # what commands ask for
 
@@ -135,7 +141,7 @@ class Engine:
         self._may_trade = may_trade
         self._set_gate()
         for symbol in [symbol for symbol in self.signals if symbol not in orders.active]:
-            del self.signals[symbol]
+            self._thoughts.forget(symbol)
         self._follow_topics()
         self._on_news()
 
@@ -211,8 +217,11 @@ class Engine:
         prediction, quote = self.feed.predictions.get(symbol), self.feed.quotes.get(symbol)
         if prediction is None or quote is None:
             return None
-        unusable = unusable_because(prediction, quote.mark, self._clock().timestamp())
-        return prediction if unusable is None else None
+        return prediction if self._thoughts.unusable_because(prediction, quote.mark) is None else None
+
+    def skill(self, topic_id: int) -> Skill:
+        """Return how far a topic can be trusted, by its newest resolved predictions."""
+        return self._thoughts.skill.skill(topic_id, self._orders.settings.skill_window)
 
     # the cycle
 
@@ -233,6 +242,7 @@ class Engine:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._thoughts.look(self.feed.quotes, self.feed.predictions)
             if self._orders.mode is not Mode.STOPPED:
                 self._look_for_exits()
                 for symbol, topic_id in self._orders.active.items():
@@ -244,45 +254,29 @@ class Engine:
         if quote is None or prediction is None or prediction.topic_id != topic_id:
             return
         now = self._clock()
-        unusable = unusable_because(prediction, quote.mark, now.timestamp())
-        if unusable is not None:
-            opinion = Opinion(Direction.HOLD, gap_pct(prediction.price, quote.mark), (unusable,))
-        else:
-            opinion = judge(quote, prediction, self._orders.settings)
-        plan = self._plan(opinion, quote, prediction, now)
-        reasons = opinion.reasons + ((plan.reason,) if isinstance(plan, Refused) else ())
-        signal = SignalView(
-            signal_id=self._new_id(),
-            symbol=symbol,
-            direction=opinion.direction,
-            gap_pct=round_gap(opinion.gap_pct),
-            prediction=prediction.price,
-            mark_price=quote.mark,
-            topic_id=topic_id,
-            prediction_at=datetime.fromtimestamp(prediction.at, UTC),
-            acted=isinstance(plan, EntryPlan),
-            reasons=list(reasons),
-            at=now,
-        )
-        is_new = _is_news(self.signals.get(symbol), signal)
-        self.signals[symbol] = signal
+        situation = self._thoughts.situation(quote, prediction, self._orders.settings)
+        opinion = self._thoughts.opinion(situation)
+        plan = self._plan(opinion, situation, now)
+        signal = self._thoughts.view(situation, opinion, plan)
         if isinstance(plan, EntryPlan):
             self.portfolio.pending[symbol] = plan
             self._entered.add((topic_id, prediction.at))
             self._spawn(self._enter(plan, signal, prediction))
-        elif is_new:
+        elif self._thoughts.is_news(signal):
+            if opinion.fault is not None:
+                log.warning("%s: %s", symbol, opinion.reasons[0], exc_info=opinion.fault)
             self._spawn(self._note(signal))
 
-    def _plan(
-        self, opinion: Opinion, quote: Quote, prediction: Prediction, now: datetime
-    ) -> EntryPlan | Refused | None:
+    def _plan(self, opinion: Opinion, situation: Situation, now: datetime) -> EntryPlan | Refused | None:
         """Return the entry to make; or why there is none, though the strategy wants one; or None when it does not."""
         if opinion.direction is Direction.HOLD:
             return None
-        obstacle = self._obstacle(quote, prediction, now)
+        quote = situation.quote
+        obstacle = self._obstacle(quote, situation.prediction, now)
+        obstacle = obstacle or self._thoughts.gate_refusal(situation, opinion.direction)
         if obstacle is not None:
             return Refused(obstacle)
-        return plan_entry(
+        plan = plan_entry(
             opinion.direction,
             opinion.gap_pct,
             quote,
@@ -291,6 +285,19 @@ class Engine:
             self.portfolio.book(),
             now.timestamp(),
         )
+        return plan if isinstance(plan, Refused) else self._reviewed(plan, situation, opinion)
+
+    def _reviewed(self, plan: EntryPlan, situation: Situation, opinion: Opinion) -> EntryPlan | Refused:
+        """Hold a plan back until the reviewers have approved; it is made anew then, by what holds at that moment."""
+        reviewed = self._thoughts.reviewed(plan, situation, opinion)
+        if isinstance(reviewed, EntryPlan | Refused):
+            return reviewed
+        self._spawn(self._ask_reviewers(reviewed))
+        return Refused(REVIEWING)
+
+    async def _ask_reviewers(self, ask: Asking) -> None:
+        await ask()
+        self._on_news()
 
     def _obstacle(self, quote: Quote, prediction: Prediction, now: datetime) -> str | None:
         """Return what stands against any entry in this symbol now, apart from the limits."""
@@ -325,7 +332,7 @@ class Engine:
     async def _note(self, signal: SignalView) -> None:
         self._observer.on_signal(signal)
         try:
-            await self._ledger.add_signal(signal.model_dump())
+            await self._thoughts.store(signal)
         except BotError as error:
             log.warning("A signal could not be stored: %s", error.message)
 
@@ -349,7 +356,7 @@ class Engine:
         try:
             asset = self.feed.asset(plan.symbol)
             # Without the store nothing trades: what is about to happen is written down first.
-            await asyncio.gather(self._ledger.add_signal(signal.model_dump()), self.reconciler.expect(expected))
+            await asyncio.gather(self._thoughts.store(signal), self.reconciler.expect(expected))
             filled = await self._executor.enter(plan, asset, order_id, signal.signal_id, signal.reasons[0])
             await self.reconciler.opened(plan.symbol, filled)
         except OutcomeUnknown as error:
@@ -396,12 +403,3 @@ class Engine:
         self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
             log.error("A task of the engine failed", exc_info=fault)
-
-
-def _is_news(old: SignalView | None, new: SignalView) -> bool:
-    """Tell whether a signal says anything that the one before did not."""
-    return old is None or (old.topic_id, old.prediction_at, old.direction) != (
-        new.topic_id,
-        new.prediction_at,
-        new.direction,
-    )

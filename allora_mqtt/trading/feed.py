@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from allora_mqtt.market.allora import AlloraClient
 from allora_mqtt.market.catalog import Asset, Catalog, Topic, assets_from_meta, topics_from_api
 from allora_mqtt.market.hyperliquid import Hyperliquid
-from allora_mqtt.market.predictions import Inference, Prediction, to_prediction
+from allora_mqtt.market.predictions import Inference, Prediction, is_same_value, to_prediction
 from allora_mqtt.market.quotes import Quote, quotes_from_contexts
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.trading.dependency import Dependency
@@ -21,6 +21,35 @@ _CATALOG_REFRESH_S: Final = 3600.0
 _MIN_POLL_S: Final = 2.0
 _MAX_POLL_S: Final = 30.0
 _CONCURRENT_REQUESTS: Final = 8
+_REQUESTS_PER_MIN: Final = 120
+"""Over all topics. Allora names no number; this is far below what makes it answer 429."""
+_LOOKS: Final = 3
+"""At each value, or in each horizon where that is shorter."""
+_JITTER: Final = 0.1
+"""Part of a pause by which it may be longer, so that topics and bots do not keep step."""
+
+
+class PredictionSource(Protocol):
+    """Where topics and inferences are read. Raises BotError PREDICTION_UNAVAILABLE."""
+
+    async def topics(self) -> list[dict[str, Any]]:
+        """Every topic, for `topics_from_api`."""
+
+    async def inference(self, topic_id: int) -> Inference:
+        """The latest inference of a topic."""
+
+
+def poll_pause_s(topic: Topic, followed: int, jitter: float) -> float:
+    """Return how long to wait between two looks at a topic, in seconds.
+
+    Args:
+        topic: the topic.
+        followed: how many topics share the requests that are allowed.
+        jitter: 0 to 1.
+    """
+    newest_s = min(topic.epoch_s, topic.horizon_s or topic.epoch_s)
+    wanted_s = min(_MAX_POLL_S, max(_MIN_POLL_S, newest_s / _LOOKS))
+    return max(wanted_s, followed * 60 / _REQUESTS_PER_MIN) * (1 + _JITTER * jitter)
 
 
 class Feed:
@@ -32,24 +61,29 @@ class Feed:
         configured_topics: topics whose names cannot be read, from the settings.
         quote_interval_s: pause between two requests for all quotes.
         clock: unix seconds.
+        jitter: a random number from 0 to 1.
     """
 
     def __init__(
         self,
         hyperliquid: Hyperliquid,
-        allora: AlloraClient,
+        allora: PredictionSource,
         configured_topics: list[Topic],
         quote_interval_s: float,
         clock: Callable[[], float],
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._hyperliquid = hyperliquid
         self._allora = allora
         self._configured = configured_topics
         self._quote_interval_s = quote_interval_s
         self._clock = clock
+        self._jitter = jitter
         self._assets: Mapping[str, Asset] = {}
         self._topics: dict[int, Topic] = {}
         self._wanted: Mapping[str, int] = {}
+        self._inferences: dict[str, Inference] = {}
+        self._polling: set[int] = set()
         self._next_poll: dict[int, float] = {}  # on the monotonic clock: the other may be set back by hours
         self._wanted_changed = asyncio.Event()
         self._limit = asyncio.Semaphore(_CONCURRENT_REQUESTS)
@@ -147,34 +181,43 @@ class Feed:
 
     async def _follow_predictions(self) -> None:
         await self.catalog_ready.wait()
-        while True:
-            now_s = time.monotonic()
-            due = {
-                symbol: topic_id
-                for symbol, topic_id in self._wanted.items()
-                if self._next_poll.get(topic_id, now_s) <= now_s
-            }
-            if due and self.allora_health.allows(self._clock()):
-                await asyncio.gather(*(self._poll(symbol, topic_id) for symbol, topic_id in due.items()))
-            self._wanted_changed.clear()
-            try:
-                async with asyncio.timeout(0.5):
-                    await self._wanted_changed.wait()
-            except TimeoutError:
-                continue
+        async with asyncio.TaskGroup() as polls:
+            while True:
+                # Each topic is asked for by itself: one that hangs holds up no other.
+                for symbol, topic_id in self._due().items():
+                    self._polling.add(topic_id)
+                    polls.create_task(self._poll(symbol, topic_id))
+                self._wanted_changed.clear()
+                try:
+                    async with asyncio.timeout(0.5):
+                        await self._wanted_changed.wait()
+                except TimeoutError:
+                    continue
+
+    def _due(self) -> dict[str, int]:
+        if not self.allora_health.allows(self._clock()):
+            return {}
+        now_s = time.monotonic()
+        return {
+            symbol: topic_id
+            for symbol, topic_id in self._wanted.items()
+            if topic_id not in self._polling and self._next_poll.get(topic_id, now_s) <= now_s
+        }
 
     async def _poll(self, symbol: str, topic_id: int) -> None:
         topic = self._topics.get(topic_id)
-        if topic is None:
-            return
-        # Each topic as often as its epoch needs: three looks at each value.
-        self._next_poll[topic_id] = time.monotonic() + min(_MAX_POLL_S, max(_MIN_POLL_S, topic.epoch_s / 3))
         try:
+            if topic is None:
+                return
+            pause_s = poll_pause_s(topic, len(self._wanted), self._jitter())
+            self._next_poll[topic_id] = time.monotonic() + pause_s
             async with self._limit:
                 inference = await self._timed(self.allora_health, self._allora.inference(topic_id))
             self._take(symbol, topic, inference)
         except BotError as error:
             log.debug("No prediction of topic %s: %s", topic_id, error.message)
+        finally:
+            self._polling.discard(topic_id)
 
     def _take(self, symbol: str, topic: Topic, inference: Inference) -> None:
         known, quote = self.predictions.get(symbol), self.quotes.get(symbol)
@@ -182,6 +225,11 @@ class Feed:
             return
         if known is not None and known.topic_id == topic.id and known.at >= inference.timestamp:
             return
+        seen = self._inferences.get(symbol)
+        if known is not None and seen is not None and is_same_value(seen, inference):
+            # The chain and the API have different times for one value, and it is one prediction all the same.
+            return
+        self._inferences[symbol] = inference
         # A log-return becomes a price once, against the mark at which it was first seen, and does not follow it.
         self.predictions[symbol] = to_prediction(inference, topic, quote.mark)
         self.on_prediction(symbol)

@@ -17,17 +17,19 @@ from pydantic import BaseModel
 
 from allora_mqtt.control import views
 from allora_mqtt.market.account import AccountState, PositionState
+from allora_mqtt.market.allora_chain import parse_block_time, parse_chain_value
 from allora_mqtt.market.catalog import Asset, Catalog, topics_from_api
-from allora_mqtt.market.predictions import Inference, Prediction, to_prediction, unusable_because
+from allora_mqtt.market.predictions import Inference, Origin, Prediction, to_prediction, unusable_because
 from allora_mqtt.market.quotes import Quote, quotes_from_contexts
 from allora_mqtt.market.topic_names import Topic, TopicKind, parse_configured_topics, parse_topic
-from allora_mqtt.protocol.errors import BotError
+from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import CatalogView, Direction, Positions, SignalView
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.trading.portfolio import Portfolio
+from allora_mqtt.trading.review import Unusable, read_answer
 from allora_mqtt.trading.risk import Book, plan_entry
 from allora_mqtt.trading.settlement import fill_row, fill_view
-from allora_mqtt.trading.strategy import judge, round_gap
+from allora_mqtt.trading.strategy import Situation, judge, round_gap
 from tests.fuzz.canned import NOW_S, CannedAllora, CannedExchange, allora, gateway
 
 TOPIC_ID: Final = 14
@@ -70,6 +72,10 @@ class Answers:
             "sent": self._sent,
             "topics": self._topics,
             "inference": self._inference,
+            "candles": self._candles,
+            "chain": self._chain,
+            "block": self._block,
+            "review": self._review,
             "topic_name": self._topic_name,
             "configured": self._configured,
         }
@@ -154,6 +160,27 @@ class Answers:
         inference = await self._client.inference(TOPIC_ID)
         return [inference, *_predicted(inference)]
 
+    async def _candles(self, body: bytes) -> Iterable[object]:
+        self._exchange.answers["candleSnapshot"] = body
+        closes = await self._gateway.minute_closes("BTC", 0, NOW_S)
+        return [{"price": close} for close in closes.values()]
+
+    async def _chain(self, body: bytes) -> Iterable[object]:
+        found = parse_chain_value(_json(body), TOPIC_ID)
+        inference = Inference(TOPIC_ID, found.value, found.interval_68, found.interval_95, NOW_S, Origin.CHAIN)
+        return [inference, {"oid": found.height}, *_predicted(inference)]
+
+    async def _block(self, body: bytes) -> Iterable[object]:
+        return [{"at": parse_block_time(_json(body), 360_000_000, "allora-mainnet-1")}]
+
+    async def _review(self, body: bytes) -> Iterable[object]:
+        try:
+            answer = read_answer(body)
+        except Unusable as error:
+            raise BotError(ErrorCode.INTERNAL, str(error)) from error
+        assert answer.reasoning.isprintable()
+        return [answer]
+
     async def _topic_name(self, body: bytes) -> Iterable[object]:
         topic = parse_topic(TOPIC_ID, body.decode("utf-8", errors="replace"))
         return [dataclasses.replace(topic, name="")]
@@ -185,6 +212,15 @@ _ACCOUNT: Final = json.dumps(
         ],
     }
 ).encode()
+
+
+def _json(body: bytes) -> object:
+    try:
+        found: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        # The client says so before anything is parsed.
+        raise BotError(ErrorCode.PREDICTION_UNAVAILABLE, "Not JSON.") from error
+    return found
 
 
 def _shown(state: AccountState) -> list[object]:
@@ -219,8 +255,8 @@ def consequences(quote: Quote, asset: Asset, prediction: Prediction | None = Non
     if prediction is None:
         prediction = Prediction(TOPIC_ID, quote.symbol, quote.mark * Decimal("1.01"), None, None, 3600, NOW_S)
     settings = RuntimeSettings()
-    unusable = unusable_because(prediction, quote.mark, NOW_S)
-    opinion = judge(quote, prediction, settings)
+    unusable = unusable_because(prediction, quote.mark, NOW_S, 1800)
+    opinion = judge(Situation(quote, prediction, (), settings, NOW_S))
     signal = SignalView(
         signal_id="0" * 32,
         symbol=quote.symbol,

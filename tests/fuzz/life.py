@@ -28,11 +28,15 @@ from allora_mqtt.store.database import Database
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.store.migrate import migrate
+from allora_mqtt.store.predictions import PredictionBook
 from allora_mqtt.trading.engine import Engine, Orders
 from allora_mqtt.trading.execution import Executor
 from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
+from allora_mqtt.trading.signals import Signals
+from allora_mqtt.trading.skill import SkillKeeper
+from allora_mqtt.trading.strategy import BUILT_IN
 from tests.fuzz.canned import CannedAllora, CannedExchange, allora, gateway
 from tests.unit.control.bench import Clock
 
@@ -198,9 +202,9 @@ class Life:
             self._gateway, ledger, portfolio, executor, desired.settings, 60, self.clock, self.reporter
         )
         orders = Orders(desired.mode, desired.active, desired.settings)
-        return Engine(
-            feed, executor, portfolio, reconciler, ledger, gate, orders, "hold", _new_id, self.clock, self.reporter
-        )
+        skill = SkillKeeper(PredictionBook(self.database, "sim"), self._gateway.minute_closes, now_s)
+        thoughts = Signals(ledger, BUILT_IN, skill, None, 1800, _new_id, self.clock)
+        return Engine(feed, executor, portfolio, reconciler, thoughts, gate, orders, "hold", self.clock, self.reporter)
 
     def _now_s(self) -> float:
         return self.clock().timestamp()

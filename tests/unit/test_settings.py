@@ -1,3 +1,4 @@
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from allora_mqtt.settings import (
     HyperliquidSettings,
     MqttSettings,
     Network,
+    ReviewerSettings,
     Settings,
     SimulatorSettings,
     TradeSettings,
@@ -173,7 +175,7 @@ def test_settings_are_taken_from_what_is_handed_over_only(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("group", [MqttSettings, EmbeddedSettings, BotSettings, DefaultSettings, HyperliquidSettings,
-                                   AlloraSettings, TradeSettings, SimulatorSettings])  # fmt: skip
+                                   AlloraSettings, TradeSettings, SimulatorSettings, ReviewerSettings])  # fmt: skip
 def test_settings_are_frozen_and_refuse_what_they_do_not_know(group: type[Any]) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         group(nonsense=1)
@@ -187,3 +189,70 @@ def test_the_named_sets_are_there(name: str) -> None:
     sets = BotSettings().crypto_sets
     assert len(sets[name]) >= 3
     assert sets["popular"] == ["BTC", "ETH", "SOL", "AVAX"]
+
+
+def test_nobody_is_asked_unless_an_endpoint_is_set() -> None:
+    reviewer = ReviewerSettings()
+    assert (reviewer.urls, reviewer.models, reviewer.effective_keys, reviewer.quorum) == ((), (), (None,), None)
+
+
+def test_reviewers_are_set_by_lists() -> None:
+    reviewer = ReviewerSettings.model_validate(
+        {"urls": "https://a.example/v1, http://127.0.0.1:11434/v1", "models": "one", "api_keys": "k1,\nk2", "quorum": 2}
+    )
+    assert reviewer.urls == ("https://a.example/v1", "http://127.0.0.1:11434/v1")
+    assert (reviewer.models, reviewer.effective_keys, reviewer.quorum) == (("one",), ("k1", "k2"), 2)
+
+
+def test_the_keys_of_reviewers_may_lie_in_a_file_and_are_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("sk-canary-1\nsk-canary-2\n")
+    given = {"urls": "https://a/v1,https://b/v1", "models": "m", "api_keys_file": str(tmp_path / "keys")}
+    reviewer = ReviewerSettings.model_validate(given)
+    assert reviewer.effective_keys == ("sk-canary-1", "sk-canary-2")
+    assert "canary" not in f"{reviewer!r} {reviewer} {dict(reviewer)}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"models": ""}, "REVIEWER_MODELS has 0 and REVIEWER_URLS 2"),
+        ({"models": "a,b,c"}, "REVIEWER_MODELS has 3"),
+        ({"api_keys": "a,b,c"}, "REVIEWER_API_KEYS has 3"),
+        ({"api_keys": ","}, "REVIEWER_API_KEYS has 0"),
+        ({"quorum": 3}, "REVIEWER_QUORUM is 3, and there are 2"),
+        ({"quorum": 0}, "greater than or equal to 1"),
+        ({"urls": "a.example/v1"}, "http:// or https://"),
+        ({"urls": "ftp://a.example/v1"}, "http:// or https://"),
+        ({"urls": "https://user:sk-canary@a.example/v1"}, "no user, password or query"),
+        ({"urls": "https://a.example/v1?key=sk-canary"}, "no user, password or query"),
+        ({"urls": "http://a.example/v1", "api_keys": "sk-canary"}, "over https:// only"),
+        ({"timeout_s": 0.1}, "greater than or equal to 0.5"),
+        ({"max_risk": 11}, "less than or equal to 10"),
+    ],
+)
+def test_reviewers_that_cannot_be_asked_safely_are_refused(changes: dict[str, Any], why: str) -> None:
+    given = {"urls": "https://a.example/v1,https://b.example/v1", "models": "m", **changes}
+    with pytest.raises(ValidationError, match=re.escape(why)) as caught:
+        ReviewerSettings.model_validate(given)
+    assert "canary" not in str(caught.value)
+
+
+def test_without_a_key_a_model_in_the_same_house_may_be_asked_in_the_clear() -> None:
+    given = {"urls": "http://nas.local:11434/v1", "models": "m"}
+    assert ReviewerSettings.model_validate(given).urls == ("http://nas.local:11434/v1",)
+
+
+def test_a_prediction_may_be_half_an_hour_old_unless_said_otherwise() -> None:
+    assert AlloraSettings().max_age_s == 1800
+    for value in (9, 86_401):
+        with pytest.raises(ValidationError):
+            AlloraSettings(max_age_s=value)
+
+
+def test_the_chain_is_off_and_takes_the_keys_place_where_it_is_set() -> None:
+    assert AlloraSettings().chain_url is None
+    given = {"bot": {"network": "testnet"}, "hl": {"secret_key": KEY}}
+    chain = {"allora": {"chain_url": "https://allora-api.testnet.allora.network"}}
+    assert Settings.model_validate(given | chain).allora.api_key is None
+    with pytest.raises(ValidationError, match="no user, password or query"):
+        AlloraSettings(chain_url="https://me:secret@chain.example")

@@ -31,11 +31,16 @@ from allora_mqtt.simulator.world import Arrival
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.store.predictions import PredictionBook
 from allora_mqtt.trading.engine import Engine, Orders
 from allora_mqtt.trading.execution import Executor
 from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
+from allora_mqtt.trading.review import Panel
+from allora_mqtt.trading.signals import Signals
+from allora_mqtt.trading.skill import SkillKeeper
+from allora_mqtt.trading.strategy import BUILT_IN, Strategies
 
 WALLET: LocalAccount = Account.from_key("0x" + "31" * 32)
 EPOCH_S = 600.0
@@ -176,6 +181,9 @@ class Bench:
         active: dict[str, int] | None = None,
         mode: Mode = Mode.ACTIVE,
         *,
+        strategies: Strategies = BUILT_IN,
+        panel: Callable[[aiohttp.ClientSession], Panel] | None = None,
+        max_age_s: float = 1800,
         standby_exits: Literal["manage", "hold"] = "manage",
         reconcile_interval_s: float = 0.5,
         timeout_s: float = 2.0,
@@ -202,16 +210,17 @@ class Bench:
             hyperliquid, ledger, portfolio, executor, orders.settings, reconcile_interval_s, self.clock.now, seen
         )
         await reconciler.load(saved.state)
+        skill = SkillKeeper(PredictionBook(database, "sim"), hyperliquid.minute_closes, self.clock)
+        reviewers = None if panel is None else panel(session)
         engine = Engine(
             feed,
             executor,
             portfolio,
             reconciler,
-            ledger,
+            Signals(ledger, strategies, skill, reviewers, max_age_s, _new_id, self.clock.now),
             gate,
             orders,
             standby_exits,
-            _new_id,
             self.clock.now,
             seen,
         )

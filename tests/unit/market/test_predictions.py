@@ -163,5 +163,5 @@ def test_a_prediction_is_unusable_with_its_reason() -> None:
 def test_a_short_horizon_limits_the_age_further() -> None:
     topic = parse_topic(9, "ETH 5min Prediction")
     prediction = to_prediction(inference("3000"), topic, Decimal(1))
-    assert unusable_because(prediction, Decimal(3000), 1300.0) is None
-    assert "300 s is the limit" in (unusable_because(prediction, Decimal(3000), 1301.0) or "")
+    assert unusable_because(prediction, Decimal(3000), 1300.0, 1800) is None
+    assert "300 s is the limit" in (unusable_because(prediction, Decimal(3000), 1301.0, 1800) or "")

@@ -24,7 +24,8 @@ FIELDS = {
     "BotStatus": "mode since reason health warnings network active_cryptos equity_usd daily_pnl_usd exposure_usd "
     "open_positions last_signal last_order breakers uptime_s version instance_id revision",
     "Heartbeat": "seq at uptime_s mode revision instance_id loop_lag_ms",
-    "CryptoState": "state topic_id price volume_24h prediction gap_pct signal confidence position updated_at",
+    "CryptoState": "state topic_id price volume_24h prediction gap_pct signal confidence skill_pct "
+    "skill_samples position updated_at",
     "CatalogEntry": "availability topics max_leverage",
     "TopicView": "id kind horizon",
     "Health": "mqtt hyperliquid allora store",

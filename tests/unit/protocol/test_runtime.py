@@ -25,8 +25,15 @@ RANGES = {
     "max_daily_loss_pct": ("0.1", "100"),
     "max_drawdown_pct": ("0.1", "100"),
     "cooldown_s": ("0", "604800"),
+    "volatility_ratio": ("0.1", "10"),
+    "min_confidence_band_pct": ("0", "95"),
+    "min_volatility_pct": ("0", "100"),
+    "max_volatility_pct": ("0", "100"),
+    "min_skill_pct": ("0", "100"),
+    "skill_window": ("5", "500"),
+    "max_funding_pct": ("0", "100"),
 }
-WHOLE = {"max_leverage", "max_open_positions", "cooldown_s"}
+WHOLE = {"max_leverage", "max_open_positions", "cooldown_s", "min_confidence_band_pct", "skill_window"}
 HARD_LIMITS = {
     "amount_usd": "TRADE_HARD_MAX_AMOUNT_USD",
     "max_leverage": "TRADE_HARD_MAX_LEVERAGE",
@@ -64,6 +71,13 @@ def test_the_defaults_are_those_of_the_settings_table() -> None:
         "max_drawdown_pct": 15,
         "cooldown_s": 900,
         "strategy": "allora_gap",
+        "volatility_ratio": 1,
+        "min_confidence_band_pct": 0,
+        "min_volatility_pct": 0,
+        "max_volatility_pct": 100,
+        "min_skill_pct": 0,
+        "skill_window": 50,
+        "max_funding_pct": 100,
     }
 
 
@@ -137,9 +151,13 @@ def test_every_hard_limit_bounds_a_setting() -> None:
 
 RISE_WITH = {
     "amount_usd", "max_leverage", "sl_ratio", "exit_buffer_pct", "max_slippage_pct", "max_spread_pct",
-    "max_open_positions", "max_exposure_usd", "max_daily_loss_pct", "max_drawdown_pct",
+    "max_open_positions", "max_exposure_usd", "max_daily_loss_pct", "max_drawdown_pct", "max_volatility_pct",
+    "max_funding_pct",
 }  # fmt: skip
-FALL_WITH = {"price_gap_pct", "cooldown_s"}
+FALL_WITH = {
+    "price_gap_pct", "cooldown_s", "volatility_ratio", "min_confidence_band_pct", "min_volatility_pct", "min_skill_pct",
+    "skill_window",
+}  # fmt: skip
 
 
 def test_which_way_each_setting_raises_risk_is_stated_for_all() -> None:
@@ -152,8 +170,11 @@ def test_which_way_each_setting_raises_risk_is_stated_for_all() -> None:
 
 @pytest.mark.parametrize("key", RANGES)
 def test_a_change_raises_risk_in_one_direction_only(key: str) -> None:
-    present = RuntimeSettings()
-    value = getattr(present, key)
+    value = getattr(RuntimeSettings(), key)
+    if Decimal(value) in map(Decimal, RANGES[key]):
+        # A gate that is off is at an end of its range: begin within.
+        value = type(value)(5)
+    present = RuntimeSettings().changed({key: value}, FREE)
     higher = present.changed({key: value + step_beyond(key)}, FREE)
     lower = present.changed({key: value - step_beyond(key)}, FREE)
     assert present.raises_risk(higher) is (key in RISE_WITH)

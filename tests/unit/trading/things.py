@@ -13,6 +13,8 @@ from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.trading.portfolio import Holding
 from allora_mqtt.trading.risk import Book, EntryPlan
+from allora_mqtt.trading.strategy import Sample, Situation
+from allora_mqtt.trading.strategy.history import SAMPLE_S
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 NOW_S = NOW.timestamp()
@@ -41,6 +43,18 @@ def prediction(price: str, symbol: str = "ETH") -> Prediction:
 
 def settings(**changes: Any) -> RuntimeSettings:
     return RuntimeSettings.model_validate(changes)
+
+
+def situation(
+    mark: str = "2000", predicted: str = "2020", history: tuple[Sample, ...] = (), **changes: Any
+) -> Situation:
+    return Situation(quote(mark), prediction(predicted), history, settings(**changes), NOW_S)
+
+
+def samples(*marks: float) -> tuple[Sample, ...]:
+    """A history that ends now."""
+    first = NOW_S - SAMPLE_S * (len(marks) - 1)
+    return tuple(Sample(first + SAMPLE_S * number, Decimal(repr(mark))) for number, mark in enumerate(marks))
 
 
 def book(free: str = "1000", cooling: dict[str, float] | None = None, **notional: str) -> Book:

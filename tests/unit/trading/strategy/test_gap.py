@@ -4,7 +4,7 @@ import pytest
 
 from allora_mqtt.protocol.messages import Direction
 from allora_mqtt.trading.strategy import gap_pct, judge, round_gap
-from tests.unit.trading.things import prediction, quote, settings
+from tests.unit.trading.things import situation
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from tests.unit.trading.things import prediction, quote, settings
     ],
 )
 def test_a_gap_of_exactly_the_threshold_is_enough_and_a_cent_less_is_not(predicted: str, direction: Direction) -> None:
-    assert judge(quote("2000"), prediction(predicted), settings(price_gap_pct="0.5")).direction is direction
+    assert judge(situation("2000", predicted, price_gap_pct="0.5")).direction is direction
 
 
 def test_the_gap_is_measured_from_the_mark_and_not_from_the_prediction() -> None:
@@ -29,15 +29,9 @@ def test_the_gap_is_measured_from_the_mark_and_not_from_the_prediction() -> None
 
 
 def test_an_opinion_says_gap_and_threshold() -> None:
-    opinion = judge(quote("2000"), prediction("2020"), settings(price_gap_pct="0.5"))
+    opinion = judge(situation("2000", "2020", price_gap_pct="0.5"))
     assert opinion.gap_pct == 1
     assert opinion.reasons == ("gap +1.000 % against a threshold of 0.5 %",)
-
-
-def test_a_strategy_that_does_not_exist_holds_and_says_so() -> None:
-    opinion = judge(quote("2000"), prediction("3000"), settings(strategy="magic"))
-    assert opinion.direction is Direction.HOLD
-    assert opinion.reasons == ("there is no strategy 'magic'",)
 
 
 def test_a_gap_of_any_number_of_digits_can_be_published() -> None:
