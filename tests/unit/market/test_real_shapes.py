@@ -70,7 +70,9 @@ def test_the_account(is_full: bool) -> None:  # noqa: FBT001 -- a parameter of t
 @pytest.mark.parametrize("is_full", [True, False])
 def test_the_status_of_an_order(is_full: bool) -> None:  # noqa: FBT001 -- a parameter of the test
     line = example(REAL["historicalOrders"]["items"], is_full=is_full)
-    assert parse_order_status({"status": "order", "order": line}) == "filled"
+    state = parse_order_status({"status": "order", "order": line})
+    assert state is not None
+    assert state.status == "filled"
 
 
 def test_the_universe() -> None:
