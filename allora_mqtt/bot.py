@@ -14,8 +14,6 @@ from typing import Final
 
 import aiohttp
 import platformdirs
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from pydantic import JsonValue
 
 from allora_mqtt import __version__, logs
@@ -51,6 +49,7 @@ from allora_mqtt.surroundings import (
     Exchange,
     broker,
     find_exchange,
+    keep_books_apart,
     only_bot_in,
     only_bot_on,
     open_database,
@@ -123,10 +122,9 @@ async def _run(loaded: Loaded) -> None:
         database = await open_database(settings)
         stack.push_async_callback(database.close)
         exchange = await find_exchange(settings, process)
-        account = settings.hl.vault or settings.hl.account_address or _wallet(exchange).address
-        stack.enter_context(
-            only_bot_on(account, exchange.hyperliquid_url, platformdirs.user_runtime_path("allora-mqtt"))
-        )
+        keep_books_apart(settings, exchange.traded_account)
+        locks = platformdirs.user_runtime_path("allora-mqtt")
+        stack.enter_context(only_bot_on(exchange.traded_account, exchange.hyperliquid_url, locks))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
@@ -260,20 +258,14 @@ async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat
 
 
 def _hyperliquid(settings: Settings, exchange: Exchange) -> Hyperliquid:
-    wallet = _wallet(exchange)
     return Hyperliquid(
         base_url=exchange.hyperliquid_url,
         timeout_s=settings.hl.timeout_s,
-        account_address=settings.hl.account_address or wallet.address,
-        wallet=wallet,
-        vault_address=settings.hl.vault,
+        account_address=exchange.account_address,
+        wallet=exchange.wallet,
+        vault_address=exchange.vault_address,
         clock=time.time,
     )
-
-
-def _wallet(exchange: Exchange) -> LocalAccount:
-    wallet: LocalAccount = Account.from_key(exchange.secret_key.get_secret_value())
-    return wallet
 
 
 async def _build_trading(

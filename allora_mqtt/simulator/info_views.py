@@ -157,7 +157,7 @@ def asset_context(asset: Asset, market: Market, now_s: float) -> dict[str, Any]:
     """One asset's entry in `metaAndAssetCtxs`."""
     mark = market.mark(asset, now_s)
     mid = market.mid(asset, now_s)
-    previous = Decimal(market.price_at(asset, _day_before(now_s), now_s))
+    previous = Decimal(market.day_ago(asset, now_s))
     bid, ask = market.bbo(asset, now_s)
     base_volume = floor_size(asset.day_volume_usd / mark, asset.sz_decimals)
     return {
@@ -172,11 +172,6 @@ def asset_context(asset: Asset, market: Market, now_s: float) -> dict[str, Any]:
         "impactPxs": None if mid is None else [to_wire(bid), to_wire(ask)],
         "dayBaseVlm": to_wire(base_volume),
     }
-
-
-def _day_before(now_s: float) -> float:
-    # To the whole minute, so that the many requests of a minute sample the same knots.
-    return now_s // 60 * 60 - _DAY_S
 
 
 def l2_book(asset: Asset, market: Market, now_s: float) -> dict[str, Any]:

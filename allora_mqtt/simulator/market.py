@@ -10,6 +10,7 @@ from allora_mqtt.simulator.ticks import ceil_price, floor_price, floor_size, rou
 from allora_mqtt.simulator.universe import Asset, Universe
 
 HOUR_S = 3_600
+_DAY_S = 86_400
 _HALF_SPREAD = Decimal("0.0001")
 _LEVEL_STEP = Decimal("0.0001")
 _LEVELS = 20
@@ -104,6 +105,11 @@ class Market:
         if asset.is_delisted:
             return float(asset.start_px)
         return self.source.price(asset, self.clock.market_s(wall_s)) * self.shift_factor(asset, shifted_as_of_s)
+
+    def day_ago(self, asset: Asset, now_s: float) -> float:
+        """The price a day ago."""
+        # To the whole minute, so that the many requests of a minute sample the same knots.
+        return self.price_at(asset, now_s // 60 * 60 - _DAY_S, now_s)
 
     def mark(self, asset: Asset, wall_s: float) -> Decimal:
         """The mark price, which is the oracle price too, on the price grid."""

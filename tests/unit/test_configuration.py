@@ -190,7 +190,7 @@ def test_a_group_without_a_key_is_an_error(place: Place, source: str, value: str
         ("MQTT_BASE_TOPIC", "bot/+", "base topic"),
         ("MQTT_TLS", "perhaps", "boolean"),
         ("MQTT_SESSION_EXPIRY_S", "1", "greater than or equal to 60"),
-        ("BOT_NETWORK", "mainnet", "'sim' or 'testnet'"),
+        ("BOT_NETWORK", "moon", "'sim', 'paper', 'testnet' or 'mainnet'"),
         ("BOT_DEFAULT_MODE", "STOPPED", "'STANDBY', 'LAST' or 'ACTIVE'"),
         ("BOT_HEARTBEAT_INTERVAL_S", "0", "greater than or equal to 0.1"),
         ("BOT_COMMAND_MAX_AGE_S", "inf", "finite"),
