@@ -22,6 +22,7 @@ from allora_mqtt.control import desired as rules
 from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.handlers import BotHandlers
 from allora_mqtt.control.inbox import Inbox
+from allora_mqtt.control.key_watch import KeyWatch
 from allora_mqtt.control.lookout import Lookout
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.control.outbox import Outbox
@@ -39,7 +40,7 @@ from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.topics import Topics
-from allora_mqtt.settings import Settings
+from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.journal import Changes, Journal, Saved
@@ -142,6 +143,7 @@ class _Bot:
     dispatcher: Dispatcher
     reporter: Reporter
     link: MqttLink
+    key_watch: KeyWatch | None
     end: asyncio.Event
 
     async def run(self) -> None:
@@ -157,6 +159,8 @@ class _Bot:
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
             ]
+            if self.key_watch is not None:
+                running.append(tasks.create_task(self.key_watch.run(), name="key"))
             await _until_told_to_end(self.end)
             log.info("Ending")
             await self.engine.block_entries()
@@ -245,9 +249,13 @@ async def _build(
         link.subscribe([Subscription(topics.crypto(symbol), is_essential=False) for symbol in symbols])
 
     reporter.on_tradable = look_at
-    reporter.publish_info(_info(loaded, identity, hyperliquid))
+    info = _info(loaded, identity, hyperliquid)
+    reporter.publish_info(info)
+    key_watch = None
+    if settings.bot.network in {Network.TESTNET, Network.MAINNET}:
+        key_watch = KeyWatch(hyperliquid, exchange.wallet.address, exchange.vault_address, reporter, info, _now)
     handlers.apply(desired, desired, may_trade=desired.mode is Mode.ACTIVE)
-    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, end)
+    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, end)
 
 
 async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat_interval_s: float) -> Lookout:

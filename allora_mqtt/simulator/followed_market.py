@@ -91,7 +91,7 @@ def _price(asset: Asset, context: Mapping[str, Any]) -> FollowedPrice:
 
 def _is_tradable(asset: Asset) -> bool:
     return (
-        isinstance(asset.name, str)
+        isinstance(asset.meta["name"], str)
         and asset.sz_decimals in range(_MAX_SZ_DECIMALS + 1)
         and asset.max_leverage >= 1
         and abs(asset.funding_rate) < 1

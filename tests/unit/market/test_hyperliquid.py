@@ -103,6 +103,33 @@ async def test_a_unified_account_is_read_from_its_spot_state(gateway: Hyperliqui
     assert (await gateway.user_state()).withdrawable_usd == 49
 
 
+async def test_an_account_of_an_unknown_mode_is_not_read(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers |= {"userAbstraction": "superAccount", "clearinghouseState": STATE}
+    with pytest.raises(BotError, match="the account's mode"):
+        await gateway.user_state()
+
+
+async def test_a_change_of_the_accounts_mode_is_noticed(exchange: FakeExchange, wallet: LocalAccount) -> None:
+    now = [1000.0]
+    gateway = Hyperliquid(
+        base_url=exchange.url, timeout_s=2, account_address=ADDRESS, wallet=wallet, vault_address=None,
+        clock=lambda: now[0],
+    )  # fmt: skip
+    exchange.answers |= {
+        "clearinghouseState": STATE,
+        "spotClearinghouseState": {"balances": [{"coin": "USDC", "total": "50", "hold": "1"}]},
+    }
+    assert (await gateway.user_state()).equity_usd == Decimal("1000.5")
+    exchange.answers["userAbstraction"] = "unifiedAccount"
+    assert (await gateway.user_state()).equity_usd == Decimal("1000.5"), "it is not asked with every look"
+    now[0] += 3600
+    assert (await gateway.user_state()).equity_usd == 50
+    exchange.answers["userAbstraction"] = Raw(503)
+    now[0] += 3600
+    assert (await gateway.user_state()).equity_usd == 50, "what was known holds on"
+    await gateway.close()
+
+
 async def test_a_server_without_account_modes(gateway: Hyperliquid, exchange: FakeExchange) -> None:
     exchange.answers |= {"userAbstraction": Raw(422, b"Failed to deserialize"), "clearinghouseState": STATE}
     assert (await gateway.user_state()).equity_usd == Decimal("1000.5")
