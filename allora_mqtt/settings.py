@@ -43,6 +43,10 @@ class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "it is not text"
+
+
 def _from_file(values: object, name: str) -> object:
     """Fill a secret from the file that `<name>_file` points to."""
     if not isinstance(values, dict) or values.get(f"{name}_file") is None:
@@ -53,7 +57,9 @@ def _from_file(values: object, name: str) -> object:
     try:
         return {**values, name: path.read_text(encoding="utf-8").strip()}
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name}_file {path} cannot be read: {error}") from error
+        # A name of no folder is not repeated: people put the secret itself there.
+        shown = f"{name}_file {path}" if path.is_absolute() else f"the file that {name}_file names"
+        raise ValueError(f"{shown} cannot be read: {_why(error)}") from None
 
 
 def _is_base_url(text: str) -> str:
@@ -253,6 +259,14 @@ class AlloraSettings(_Group):
     @classmethod
     def _read_files(cls, values: object) -> object:
         return _from_file(values, "api_key")
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_one_line(cls, value: SecretStr | None) -> SecretStr | None:
+        key = "" if value is None else value.get_secret_value().strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("it holds characters that no key has; copy it again")
+        return value
 
 
 class TradeSettings(RuntimeSettings):

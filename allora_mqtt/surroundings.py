@@ -99,6 +99,8 @@ async def find_exchange(settings: Settings, process: SimulatorProcess | None) ->
     else:
         url = hl.base_url or _URLS.get(network, "")
     is_own = network is Network.PAPER
+    if is_own and (hl.secret_key or hl.account_address or hl.vault):
+        log.info("Paper trades with a key and an account of its own; those of HL_… are not used")
     key = None if is_own else hl.secret_key
     if key is None and network in {Network.SIM, Network.PAPER}:
         key = SecretStr(simulator_key(settings.bot.data_dir / "simulator.key"))

@@ -57,7 +57,7 @@ from allora_mqtt.market.orders import (
     order_action,
     parse_results,
 )
-from allora_mqtt.market.signing import Envelope, Signer
+from allora_mqtt.market.signing import Envelope, Signer, hide_key
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 __all__ = [
@@ -118,6 +118,7 @@ class Hyperliquid:
         self._account = vault_address or account_address
         self._clock = clock
         self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)
+        self._hide = hide_key(wallet)
         self._assets: dict[str, Asset] = {}
         self._mode: str | None = None
         self._mode_until_s = 0.0
@@ -347,7 +348,7 @@ class Hyperliquid:
             if body.left:
                 raise OutcomeUnknown(f"the connection failed ({kind_of(error)})") from error
             raise not_sent(kind_of(error)) from error
-        return decoded_write(response)
+        return decoded_write(response, self._hide)
 
     async def _read(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
         retrying = AsyncRetrying(

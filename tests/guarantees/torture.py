@@ -31,6 +31,7 @@ PROMISES: Final = {
     "G6": "what is published is what is",
     "G10": "bad input harms nothing",
     "G11": "one bot per base topic",
+    "G12": "no secret leaves",
     "G14": "it recovers by itself",
     "G15": "it stays small",
 }

@@ -17,6 +17,8 @@ class Doctored:
     def __init__(self, port: int) -> None:
         self.answers: dict[str, Any] = {}
         """By the type of a query to `/info`."""
+        self.refusals: list[tuple[int, bytes]] = []
+        """What orders are answered with, one after another; the last one stays."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -25,6 +27,9 @@ class Doctored:
                 kind = json.loads(body).get("type")
                 if kind in outer.answers:
                     self._say(200, json.dumps(outer.answers[kind]).encode())
+                    return
+                if self.path == "/exchange" and outer.refusals:
+                    self._say(*(outer.refusals.pop(0) if len(outer.refusals) > 1 else outer.refusals[0]))
                     return
                 request = urllib.request.Request(f"http://127.0.0.1:{port}{self.path}", body)
                 request.add_header("Content-Type", "application/json")

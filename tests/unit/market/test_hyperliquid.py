@@ -406,3 +406,16 @@ async def test_after_closing_calls_fail_in_words(gateway: Hyperliquid) -> None:
 async def test_the_key_is_in_no_repr(gateway: Hyperliquid, wallet: LocalAccount) -> None:
     shown = f"{gateway!r} {vars(gateway)!r} {order(gateway)!r}"
     assert wallet.key.hex().removeprefix("0x") not in shown
+
+
+@pytest.mark.parametrize("status", [200, 400, 422])
+async def test_a_key_that_the_exchange_repeats_is_not_shown(
+    gateway: Hyperliquid, exchange: FakeExchange, wallet: LocalAccount, status: int
+) -> None:
+    key = wallet.key.hex().removeprefix("0x")
+    answer = json.dumps({"status": "err", "response": f"your key {key} or 0x{key.upper()} is wrong"})
+    exchange.answers["order"] = Raw(status, answer.encode())
+    with pytest.raises(BotError) as refused:
+        await gateway.send(order(gateway))
+    assert "is wrong" in refused.value.message
+    assert key not in refused.value.message.lower()
