@@ -14,8 +14,6 @@ from typing import Final
 
 import aiohttp
 import platformdirs
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from pydantic import JsonValue
 
 from allora_mqtt import __version__, logs
@@ -24,6 +22,7 @@ from allora_mqtt.control import desired as rules
 from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.handlers import BotHandlers
 from allora_mqtt.control.inbox import Inbox
+from allora_mqtt.control.key_watch import KeyWatch
 from allora_mqtt.control.lookout import Lookout
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.control.outbox import Outbox
@@ -42,7 +41,7 @@ from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.topics import Topics
-from allora_mqtt.settings import Settings
+from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.journal import Changes, Journal, Saved
@@ -52,6 +51,7 @@ from allora_mqtt.surroundings import (
     Exchange,
     broker,
     find_exchange,
+    keep_books_apart,
     only_bot_in,
     only_bot_on,
     open_database,
@@ -127,10 +127,9 @@ async def _run(loaded: Loaded) -> None:
         database = await open_database(settings)
         stack.push_async_callback(database.close)
         exchange = await find_exchange(settings, process)
-        account = settings.hl.vault or settings.hl.account_address or _wallet(exchange).address
-        stack.enter_context(
-            only_bot_on(account, exchange.hyperliquid_url, platformdirs.user_runtime_path("allora-mqtt"))
-        )
+        keep_books_apart(settings, exchange.traded_account)
+        locks = platformdirs.user_runtime_path("allora-mqtt")
+        stack.enter_context(only_bot_on(exchange.traded_account, exchange.hyperliquid_url, locks))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
@@ -148,6 +147,7 @@ class _Bot:
     dispatcher: Dispatcher
     reporter: Reporter
     link: MqttLink
+    key_watch: KeyWatch | None
     end: asyncio.Event
 
     async def run(self) -> None:
@@ -163,6 +163,8 @@ class _Bot:
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
             ]
+            if self.key_watch is not None:
+                running.append(tasks.create_task(self.key_watch.run(), name="key"))
             await _until_told_to_end(self.end)
             log.info("Ending")
             await self.engine.block_entries()
@@ -254,9 +256,13 @@ async def _build(
         link.subscribe([Subscription(topics.crypto(symbol), is_essential=False) for symbol in symbols])
 
     reporter.on_tradable = look_at
-    reporter.publish_info(_info(loaded, identity, hyperliquid, engine.strategies))
+    info = _info(loaded, identity, hyperliquid, engine.strategies)
+    reporter.publish_info(info)
+    key_watch = None
+    if settings.bot.network in {Network.TESTNET, Network.MAINNET}:
+        key_watch = KeyWatch(hyperliquid, exchange.wallet.address, exchange.vault_address, reporter, info, _now)
     handlers.apply(desired, desired, may_trade=desired.mode is Mode.ACTIVE)
-    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, end)
+    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, end)
 
 
 async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat_interval_s: float) -> Lookout:
@@ -267,20 +273,14 @@ async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat
 
 
 def _hyperliquid(settings: Settings, exchange: Exchange) -> Hyperliquid:
-    wallet = _wallet(exchange)
     return Hyperliquid(
         base_url=exchange.hyperliquid_url,
         timeout_s=settings.hl.timeout_s,
-        account_address=settings.hl.account_address or wallet.address,
-        wallet=wallet,
-        vault_address=settings.hl.vault,
+        account_address=exchange.account_address,
+        wallet=exchange.wallet,
+        vault_address=exchange.vault_address,
         clock=time.time,
     )
-
-
-def _wallet(exchange: Exchange) -> LocalAccount:
-    wallet: LocalAccount = Account.from_key(exchange.secret_key.get_secret_value())
-    return wallet
 
 
 async def _build_trading(

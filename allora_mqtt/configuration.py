@@ -6,12 +6,13 @@ is the table: `[mqtt] host = "…"`. What is set to nothing (`MQTT_HOST=`) is no
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     DotEnvSettingsSource,
@@ -145,7 +146,26 @@ def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, t
         raise SettingsError(problems) from None
     if problems:
         raise SettingsError(problems)
-    return Loaded(settings, origins, tuple(warnings))
+    return Loaded(settings, origins, (*warnings, *_open_secrets(settings, origins)))
+
+
+def _open_secrets(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
+    """Tell of files with secrets that others on this machine can read."""
+    found: dict[Path, list[str]] = {}
+    for group_name, group in settings:
+        for key, value in group:
+            if not isinstance(value, SecretStr):
+                continue
+            name = f"{group_name}_{key}".upper()
+            file = getattr(group, f"{key}_file", None)
+            if file is not None:
+                found.setdefault(file, []).append(name)
+            elif Path(origins.get(name, "")).is_file():
+                found.setdefault(Path(origins[name]), []).append(name)
+    for file, names in found.items():
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & (stat.S_IRGRP | stat.S_IROTH):
+            yield f"{file} holds {' and '.join(names)} and can be read by others (mode {mode:o}): chmod 600 {file}."
 
 
 def _grouped(flat: Mapping[str, object]) -> dict[str, dict[str, object]]:

@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -15,6 +15,11 @@ from allora_mqtt.protocol.commands import Symbol, TopicId
 from allora_mqtt.protocol.errors import Rejected
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
 from allora_mqtt.protocol.topics import SYMBOL_PATTERN, Topics
+
+MAINNET_URL: Final = "https://api.hyperliquid.xyz"
+"""By this exact text the SDK knows that it signs for mainnet."""
+TESTNET_URL: Final = "https://api.hyperliquid-testnet.xyz"
+_REAL_EXCHANGES: Final = {"hyperliquid.xyz": "mainnet", "hyperliquid-testnet.xyz": "testnet"}
 
 
 def parse_bind(text: str) -> tuple[str, int]:
@@ -38,6 +43,10 @@ class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "it is not text"
+
+
 def _from_file(values: object, name: str) -> object:
     """Fill a secret from the file that `<name>_file` points to."""
     if not isinstance(values, dict) or values.get(f"{name}_file") is None:
@@ -48,14 +57,34 @@ def _from_file(values: object, name: str) -> object:
     try:
         return {**values, name: path.read_text(encoding="utf-8").strip()}
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name}_file {path} cannot be read: {error}") from error
+        # A name of no folder is not repeated: people put the secret itself there.
+        shown = f"{name}_file {path}" if path.is_absolute() else f"the file that {name}_file names"
+        raise ValueError(f"{shown} cannot be read: {_why(error)}") from None
+
+
+def _is_base_url(text: str) -> str:
+    """Accept the address of a server, and nothing behind it."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or text != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError(f"it is the address of a server without a path and without a final slash, as {MAINNET_URL}")
+    if "@" in parts.netloc:
+        raise ValueError("a user name or password in an address is not supported")
+    return text
+
+
+def _real_exchange(url: str) -> str | None:
+    """Return which of HyperLiquid's own networks a URL leads to, however it is written."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    return next((name for domain, name in _REAL_EXCHANGES.items() if f".{host}".endswith(f".{domain}")), None)
 
 
 class Network(StrEnum):
     """Which exchange the bot trades on."""
 
     SIM = "sim"
+    PAPER = "paper"
     TESTNET = "testnet"
+    MAINNET = "mainnet"
 
 
 class DefaultMode(StrEnum):
@@ -191,8 +220,16 @@ class HyperliquidSettings(_Group):
     secret_key_file: Path | None = None
     account_address: Annotated[str | None, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] = None
     vault: Annotated[str | None, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] = None
-    base_url: str | None = None
+    base_url: Annotated[str, AfterValidator(_is_base_url)] | None = None
+    """Where the exchange is: a simulator for `sim`, another upstream for `paper`, a testnet elsewhere for `testnet`."""
+    mainnet_confirm: Annotated[str | None, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] = None
+    """The second lock of mainnet: the address of the account that is traded on."""
     timeout_s: Annotated[float, Field(ge=0.5, le=60)] = 5
+
+    @property
+    def traded_account(self) -> str | None:
+        """The account whose money is at stake, as far as it is named: the vault, or the account."""
+        return self.vault or self.account_address
 
     @model_validator(mode="before")
     @classmethod
@@ -226,6 +263,14 @@ class AlloraSettings(_Group):
     @classmethod
     def _read_files(cls, values: object) -> object:
         return _from_file(values, "api_key")
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_one_line(cls, value: SecretStr | None) -> SecretStr | None:
+        key = "" if value is None else value.get_secret_value().strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("it holds characters that no key has; copy it again")
+        return value
 
     @field_validator("chain_url")
     @classmethod
@@ -344,6 +389,8 @@ class SimulatorSettings(_Group):
     bind: Annotated[str, AfterValidator(_is_bind)] = "127.0.0.1:0"
     epoch_s: Annotated[float, Field(ge=1, le=86_400)] = 15
     """How often a simulated topic has a new prediction."""
+    follow_interval_s: Annotated[float, Field(ge=1, le=60)] = 3
+    """How often `paper` asks HyperLiquid for prices: one request of weight 20 out of 1200 a minute."""
 
 
 class Settings(BaseSettings):
@@ -387,16 +434,61 @@ class Settings(BaseSettings):
             self.trade.hard_limits.check(self.trade.runtime)
         except Rejected as error:
             raise ValueError(error.message) from error
-        if self.bot.network is Network.TESTNET:
-            missing = [
-                name
-                for name, value in (
-                    ("HL_SECRET_KEY", self.hl.secret_key),
-                    # The chain's own REST wants no key.
-                    ("ALLORA_API_KEY", self.allora.api_key or self.allora.chain_url),
-                )
-                if value is None
-            ]
-            if missing:
-                raise ValueError(f"BOT_NETWORK=testnet needs {' and '.join(missing)}")
+        problem = self._missing() or self._wrong_address() or self._mainnet_lock()
+        if problem is not None:
+            raise ValueError(problem)
         return self
+
+    def _missing(self) -> str | None:
+        network = self.bot.network
+        needed = []
+        if network in {Network.TESTNET, Network.MAINNET} and self.hl.secret_key is None:
+            needed.append("HL_SECRET_KEY")
+        # The chain's own REST wants no key.
+        if network is not Network.SIM and self.allora.api_key is None and self.allora.chain_url is None:
+            needed.append("ALLORA_API_KEY")
+        return f"BOT_NETWORK={network} needs {' and '.join(needed)}" if needed else None
+
+    def _wrong_address(self) -> str | None:
+        """Tell why `HL_BASE_URL` does not belong to the network: no network may be reached by another one's name."""
+        network, url = self.bot.network, self.hl.base_url
+        if url is None or network is Network.PAPER:
+            return None
+        if network is Network.MAINNET:
+            message = f"BOT_NETWORK=mainnet trades at {MAINNET_URL} and nowhere else; remove HL_BASE_URL"
+            return None if url == MAINNET_URL else message
+        real = _real_exchange(url)
+        if real is None or real == network:
+            return None
+        return (
+            f"HL_BASE_URL={url} is HyperLiquid's {real} and BOT_NETWORK is {network}: set BOT_NETWORK={real} for that"
+        )
+
+    def _mainnet_lock(self) -> str | None:
+        """Tell why mainnet stays locked; whether a key's own account was meant is seen when the key is read."""
+        if self.bot.network is not Network.MAINNET:
+            return None
+        if self.bot.default_mode is DefaultMode.ACTIVE:
+            return (
+                "BOT_DEFAULT_MODE=ACTIVE is not possible on mainnet, where nothing is traded before somebody says so; "
+                "set LAST to go on after a restart in the mode that was commanded last"
+            )
+        account, confirmed = self.hl.traded_account, self.hl.mainnet_confirm
+        if confirmed is None or (account is not None and account.lower() != confirmed.lower()):
+            return mainnet_locked(account, confirmed)
+        return None
+
+
+def mainnet_locked(account: str | None, confirmed: str | None) -> str:
+    """Return the sentence that says why mainnet is locked and how it is unlocked.
+
+    Args:
+        account: the account that would be traded on, where it is known.
+        confirmed: what `HL_MAINNET_CONFIRM` says.
+    """
+    wanted = account or "0x… (the address of the account that the bot trades on)"
+    found = "is not set" if confirmed is None else f"is {confirmed}"
+    return (
+        f"BOT_NETWORK=mainnet trades with real money and is locked, because HL_MAINNET_CONFIRM {found}. "
+        f"If that is what you want, set HL_MAINNET_CONFIRM={wanted}"
+    )

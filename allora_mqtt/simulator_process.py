@@ -23,11 +23,13 @@ class SimulatorProcess:
     Args:
         settings: seed, speed, prices, skill and address.
         state_file: where the simulated account outlives a restart.
+        follow: a real exchange whose assets and prices take the place of simulated ones.
     """
 
-    def __init__(self, settings: SimulatorSettings, state_file: Path) -> None:
+    def __init__(self, settings: SimulatorSettings, state_file: Path, follow: str | None = None) -> None:
         self._settings = settings
         self._state_file = state_file
+        self._follow = follow
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -42,6 +44,8 @@ class SimulatorProcess:
             "--epoch-s": str(settings.epoch_s),
             "--state": str(self._state_file),
         }
+        if self._follow is not None:
+            arguments |= {"--follow": self._follow, "--follow-interval-s": str(settings.follow_interval_s)}
         # It sees the end of its standard input when the bot dies, however that happens.
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -3,18 +3,22 @@
 import asyncio
 import fcntl
 import hashlib
+import json
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
 from pydantic import SecretStr
 
-from allora_mqtt.settings import Network, Settings
+from allora_mqtt.files import write_whole
+from allora_mqtt.settings import MAINNET_URL, TESTNET_URL, Network, Settings, mainnet_locked
 from allora_mqtt.simulator_process import SimulatorProcess, simulator_key
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.migrate import migrate
@@ -23,7 +27,7 @@ from allora_mqtt.transport.mqtt import Endpoint
 
 log = logging.getLogger(__name__)
 
-_TESTNET_URL: Final = "https://api.hyperliquid-testnet.xyz"
+_URLS: Final = {Network.TESTNET: TESTNET_URL, Network.MAINNET: MAINNET_URL}
 _ALLORA_URL: Final = "https://api.allora.network/v2"
 
 
@@ -33,22 +37,45 @@ class CannotStart(Exception):  # noqa: N818 - it names what happened
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Where to trade and where predictions come from."""
+    """Where to trade, for whom, and where predictions come from.
+
+    Attributes:
+        hyperliquid_url: the API without a path.
+        allora_url: the API with its version.
+        wallet: signs; the account's own key, or an agent's.
+        account_address: the account that trades, itself or for a vault.
+        vault_address: the vault or sub-account to trade for.
+        api_key: Allora's.
+    """
 
     hyperliquid_url: str
     allora_url: str
-    secret_key: SecretStr
+    wallet: LocalAccount = field(repr=False)
+    account_address: str
+    vault_address: str | None
     api_key: SecretStr | None
     """None where the chain's REST takes the API's place."""
+
+    @property
+    def traded_account(self) -> str:
+        """The account whose money is at stake."""
+        return self.vault_address or self.account_address
 
 
 @asynccontextmanager
 async def simulator(settings: Settings) -> AsyncIterator[SimulatorProcess | None]:
-    """Start the simulator on `sim`, unless `HL_BASE_URL` says where one is running."""
-    if settings.bot.network is not Network.SIM or settings.hl.base_url is not None:
+    """Start the simulator: on `sim`, unless `HL_BASE_URL` says where one is running, and on `paper`."""
+    data_dir, network = settings.bot.data_dir, settings.bot.network
+    if network is Network.PAPER:
+        upstream = upstream_url(settings)
+        # Positions are kept by the number of their asset, and another exchange numbers its assets another way.
+        state = data_dir / f"paper-{hashlib.sha256(upstream.encode()).hexdigest()[:8]}.json"
+        process = SimulatorProcess(settings.sim, state, follow=upstream)
+    elif network is Network.SIM and settings.hl.base_url is None:
+        process = SimulatorProcess(settings.sim, data_dir / "simulator.json")
+    else:
         yield None
         return
-    process = SimulatorProcess(settings.sim, settings.bot.data_dir / "simulator.json")
     await process.start()
     try:
         yield process
@@ -56,18 +83,66 @@ async def simulator(settings: Settings) -> AsyncIterator[SimulatorProcess | None
         await process.stop()
 
 
+def upstream_url(settings: Settings) -> str:
+    """Return the exchange whose prices `paper` follows, which is read and never written to."""
+    return settings.hl.base_url or MAINNET_URL
+
+
 async def find_exchange(settings: Settings, process: SimulatorProcess | None) -> Exchange:
-    """Return where to trade and with which keys."""
-    key, api_key, url = settings.hl.secret_key, settings.allora.api_key, settings.hl.base_url
-    if settings.bot.network is Network.SIM:
-        url = await process.url() if process is not None else url
-        key = key or SecretStr(simulator_key(settings.bot.data_dir / "simulator.key"))
-        # The simulator takes any key for predictions.
-        api_key = api_key or SecretStr("simulator")
+    """Return where to trade, for whom, and with which keys.
+
+    Raises:
+        CannotStart: a key is missing or is none, or mainnet is locked.
+    """
+    network, hl = settings.bot.network, settings.hl
+    if process is not None:
+        url = await process.url()
+    else:
+        url = hl.base_url or _URLS.get(network, "")
+    is_own = network is Network.PAPER
+    if is_own and (hl.secret_key or hl.account_address or hl.vault):
+        log.info("Paper trades with a key and an account of its own; those of HL_… are not used")
+    key = None if is_own else hl.secret_key
+    if key is None and network in {Network.SIM, Network.PAPER}:
+        key = SecretStr(simulator_key(settings.bot.data_dir / "simulator.key"))
+    # The simulator takes any key for predictions.
+    api_key = settings.allora.api_key or (SecretStr("simulator") if network is Network.SIM else None)
     if key is None or (api_key is None and settings.allora.chain_url is None):
-        raise CannotStart(f"BOT_NETWORK={settings.bot.network} needs HL_SECRET_KEY and ALLORA_API_KEY.")
-    default_allora = f"{url}/v2" if settings.bot.network is Network.SIM else _ALLORA_URL
-    return Exchange(url or _TESTNET_URL, settings.allora.base_url or default_allora, key, api_key)
+        raise CannotStart(f"BOT_NETWORK={network} needs HL_SECRET_KEY and ALLORA_API_KEY.")
+    wallet = _wallet(key)
+    exchange = Exchange(
+        hyperliquid_url=url,
+        allora_url=settings.allora.base_url or (f"{url}/v2" if network is Network.SIM else _ALLORA_URL),
+        wallet=wallet,
+        account_address=wallet.address if is_own else hl.account_address or wallet.address,
+        vault_address=None if is_own else hl.vault,
+        api_key=api_key,
+    )
+    _check_lock(settings, exchange)
+    return exchange
+
+
+def _check_lock(settings: Settings, exchange: Exchange) -> None:
+    """Let nothing be signed for mainnet that two settings do not both ask for.
+
+    Raises:
+        CannotStart: only one of them does.
+    """
+    confirmed, account = settings.hl.mainnet_confirm, exchange.traded_account
+    if settings.bot.network is Network.MAINNET:
+        if confirmed is None or confirmed.lower() != account.lower():
+            raise CannotStart(f"{mainnet_locked(account, confirmed)}.")
+    elif exchange.hyperliquid_url.rstrip("/") == MAINNET_URL:
+        raise CannotStart(f"BOT_NETWORK={settings.bot.network} does not trade at {MAINNET_URL}; remove HL_BASE_URL.")
+
+
+def _wallet(key: SecretStr) -> LocalAccount:
+    try:
+        wallet: LocalAccount = Account.from_key(key.get_secret_value())
+    except ValueError:
+        # What the library says of a number that is no key may hold the number.
+        raise CannotStart("HL_SECRET_KEY is no private key; copy it again from HyperLiquid's API page.") from None
+    return wallet
 
 
 @asynccontextmanager
@@ -102,6 +177,36 @@ def only_bot_in(data_dir: Path) -> Iterator[None]:
         raise CannotStart(f"BOT_DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
     with _alone(handle, f"Another bot uses {data_dir}; stop it, or give this one another BOT_DATA_DIR."):
         yield
+
+
+def keep_books_apart(settings: Settings, account: str) -> None:
+    """Keep the books of one network and account in one data folder: positions of another would be taken for lost.
+
+    Raises:
+        CannotStart: the folder holds other books.
+    """
+    mine = {"network": settings.bot.network.value, "account": account.lower()}
+    marker = settings.bot.data_dir / "books.json"
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        write_whole(marker, json.dumps(mine).encode())
+        return
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"{marker} cannot be read ({type(error).__name__}); look whose books these are.") from None
+    if found != mine:
+        raise CannotStart(
+            f"BOT_DATA_DIR {settings.bot.data_dir} holds the books of {_named(found)}, and this is {_named(mine)}: "
+            "set BOT_DATA_DIR to another folder."
+        )
+
+
+def _named(books: object) -> str:
+    match books:
+        case {"network": str(network), "account": str(account)}:
+            return f"{network} account {account}"
+        case _:
+            return "nobody knows whom (books.json cannot be read)"
 
 
 @contextmanager

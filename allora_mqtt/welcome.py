@@ -3,10 +3,18 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Final
 
 from allora_mqtt import __version__
 from allora_mqtt.protocol.commands import Mode
-from allora_mqtt.settings import Settings
+from allora_mqtt.settings import Network, Settings
+
+_STAKES: Final = {
+    Network.SIM: "sim: simulated prices, simulated money",
+    Network.PAPER: "paper: real prices, simulated money",
+    Network.TESTNET: "testnet: HyperLiquid's testnet, play money",
+    Network.MAINNET: "mainnet: REAL MONEY",
+}
 
 
 def greeting(settings: Settings, host: str, port: int, mode: Mode, program: str, *, own_broker: bool) -> str:
@@ -28,7 +36,7 @@ def greeting(settings: Settings, host: str, port: int, mode: Mode, program: str,
     )
     return (
         f"\nAlloraMind {__version__} is online in {mode}.\n"
-        f"  exchange  {settings.bot.network}\n"
+        f"  exchange  {_STAKES[settings.bot.network]}\n"
         f"  broker    {host}:{port}{' (its own)' if own_broker else ''}, topics {base}/…\n"
         f"{forgetful if own_broker else ''}"
         f"  data      {settings.bot.data_dir}\n\n"

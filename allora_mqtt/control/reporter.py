@@ -110,6 +110,8 @@ class Reporter:
         self.last_signal: SignalView | None = None
         self.foreign_instance: str | None = None
         """Another bot that was seen on this base topic."""
+        self.key_warnings: list[Warn] = []
+        """What is odd about the key that signs orders."""
         self.on_tripped: Callable[[str, str], None] = _no_trip
         self.on_tradable: Callable[[list[str]], None] = _no_symbols
         """Told which symbols can be switched on, each time that may have changed."""
@@ -199,7 +201,7 @@ class Reporter:
         if self._engine is not None and (foreign := self._engine.portfolio.foreign()):
             message = f"Positions that the bot did not open are left alone: {', '.join(foreign)}."
             found.append(Warn(code=WarningCode.FOREIGN_POSITION, message=message))
-        return found
+        return found + self.key_warnings
 
     # Observer
 

@@ -18,6 +18,8 @@ from allora_mqtt.market.wire import (
 
 Side = Literal["BUY", "SELL"]
 
+_SEPARATE = frozenset({"default", "disabled", "dexAbstraction"})
+"""Account modes in which the perpetuals have a balance of their own."""
 _UNIFIED = frozenset({"unifiedAccount", "portfolioMargin"})
 """Account modes in which the collateral is told by the spot state and the perpetuals' account value may be 0."""
 
@@ -114,19 +116,35 @@ def parse_account(raw: Mapping[str, Any], at: float) -> AccountState:
     )
 
 
-def is_unified(raw: object) -> bool:
-    """Whether the answer to `userAbstraction` names a mode whose collateral is told by the spot state.
+def parse_mode(raw: object) -> str:
+    """Read the answer to `userAbstraction`: how the account keeps its balances.
 
     Raises:
-        TypeError: the answer is no text.
+        ValueError: a mode that is not known; to guess it would be to guess the balance.
     """
-    if not isinstance(raw, str):
-        raise TypeError("not a text")
-    return raw in _UNIFIED
+    mode = to_text(raw)
+    if mode not in _SEPARATE | _UNIFIED:
+        raise ValueError(f"an unknown account mode {mode!r}")
+    return mode
+
+
+def is_unified(mode: str) -> bool:
+    """Whether an account of this mode keeps its collateral in the spot state."""
+    return mode in _UNIFIED
 
 
 def with_spot_collateral(state: AccountState, raw: Mapping[str, Any]) -> AccountState:
-    """Correct the money of a unified account by its `spotClearinghouseState`: USDC, and the positions' open profit.
+    """Correct the money of a unified account by its `spotClearinghouseState`.
+
+    Equity is the total of USDC, which the exchange marks to market: it holds the open profit of the positions already,
+    and adding theirs would count it twice. What is free is the total without `hold`, which is the margin of positions
+    and orders.
+
+    Source: HyperLiquid's "Account abstraction modes": with a unified account "all balances and holds" are in the spot
+    state, "individual perp dex user states are not meaningful", and the account is liquidated by maintenance margin
+    over total less isolated margin, which only a total at present prices allows; measured by sushiswap PR 2184 (with
+    the profit added, 6,600 USD were shown for 4,918); balance 0 without any of this: hummingbot issue 8165, SDK issue
+    261. Other collateral of a portfolio margin account is left out, so that equity is never more than there is.
 
     Raises:
         ValueError, LookupError, TypeError, AttributeError: the answer has another shape.
@@ -134,9 +152,8 @@ def with_spot_collateral(state: AccountState, raw: Mapping[str, Any]) -> Account
     usdc = next((balance for balance in raw["balances"] if balance["coin"] == "USDC"), None)
     total = Decimal(0) if usdc is None else to_decimal(usdc["total"])
     held = Decimal(0) if usdc is None else to_decimal(usdc["hold"])
-    open_profit = sum((position.unrealized_pnl_usd for position in state.positions.values()), Decimal(0))
     return AccountState(
-        equity_usd=total + open_profit,
+        equity_usd=total,
         withdrawable_usd=max(total - held, Decimal(0)),
         margin_used_usd=state.margin_used_usd,
         positions=state.positions,

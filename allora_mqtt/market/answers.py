@@ -1,5 +1,7 @@
 """What HTTP's outcomes mean: which are worth another try, and after which a write may have run."""
 
+import json
+from collections.abc import Callable
 from http import HTTPStatus
 
 import requests
@@ -42,8 +44,12 @@ def refuse_http_errors(response: requests.Response, *_args: object, **_kwargs: o
         raise HttpRefusal(response.status_code)
 
 
-def decoded_write(response: requests.Response) -> object:
+def decoded_write(response: requests.Response, hide: Callable[[str], str]) -> object:
     """The JSON of an answer to a write.
+
+    Args:
+        response: what came.
+        hide: takes out of a text what must not be shown; answers are quoted in messages.
 
     Raises:
         BotError: the exchange refused the request without running it.
@@ -57,12 +63,12 @@ def decoded_write(response: requests.Response) -> object:
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT:
         raise BotError(
             ErrorCode.EXCHANGE_REJECTED,
-            f"HyperLiquid refused the request (HTTP {status}: {quoted(response.text)}); check HL_BASE_URL.",
+            f"HyperLiquid refused the request (HTTP {status}: {quoted(hide(response.text))}); check HL_BASE_URL.",
         )
     if status != HTTPStatus.OK:
         raise OutcomeUnknown(f"it answered with HTTP {status}")
     try:
-        return response.json()
+        return json.loads(hide(response.text))
     except (ValueError, RecursionError) as error:
         raise OutcomeUnknown("its answer is not JSON") from error
 

@@ -29,6 +29,7 @@ from allora_mqtt.market.account import (
     is_unified,
     parse_account,
     parse_fills,
+    parse_mode,
     parse_order_status,
     parse_orders,
     with_spot_collateral,
@@ -58,7 +59,7 @@ from allora_mqtt.market.orders import (
     order_action,
     parse_results,
 )
-from allora_mqtt.market.signing import Envelope, Signer
+from allora_mqtt.market.signing import Envelope, Signer, hide_key
 from allora_mqtt.market.wire import to_positive
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
@@ -85,6 +86,7 @@ _FILLS_PER_PAGE = 2000
 _UNSHARP_S = 2.0
 """What the exchange's own time may lag behind on its way; less than that is no difference between two clocks."""
 _MAX_FILL_PAGES = 10
+_MODE_FOR_S = 600.0
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 _T = TypeVar("_T")
@@ -119,8 +121,10 @@ class Hyperliquid:
         self._account = vault_address or account_address
         self._clock = clock
         self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)
+        self._hide = hide_key(wallet)
         self._assets: dict[str, Asset] = {}
-        self._is_unified: bool | None = None
+        self._mode: str | None = None
+        self._mode_until_s = 0.0
         self.clock_ahead_s = 0.0
         """How far the clock of this machine was ahead of the exchange's at the last look at the account."""
         # Asset numbers are kept here and not in the SDK, whose own tables break on one bad entry; given empty ones, its
@@ -164,14 +168,45 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        if self._is_unified is None:
-            self._is_unified = await self._ask_if_unified()
+        mode = await self.account_mode()
         call = partial(self._info.user_state, self._account)
         state = await self._read("the account", call, self._account_state)
-        if not self._is_unified:
+        if not is_unified(mode):
             return state
         spot = partial(self._info.spot_user_state, self._account)
         return await self._read("the account's collateral", spot, partial(with_spot_collateral, state))
+
+    async def account_mode(self) -> str:
+        """How the account keeps its balances, such as `unifiedAccount`; asked again now and then, for it can change.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE, while it was never known.
+        """
+        if self._mode is None or self._clock() > self._mode_until_s:
+            query = {"type": "userAbstraction", "user": self._account}
+            try:
+                self._mode = await self.ask("the account's mode", query, parse_mode)
+            except BotError as error:
+                if self._mode is None:
+                    if isinstance(error, TransientFailure):
+                        raise
+                    # A server that does not know the question has no such accounts.
+                    self._mode = "default"
+            self._mode_until_s = self._clock() + _MODE_FOR_S
+        return self._mode
+
+    async def ask(self, what: str, query: Mapping[str, Any], parse: Callable[[Any], _T]) -> _T:
+        """Ask `/info` something that has no method of its own.
+
+        Args:
+            what: for the error message, such as "the account's agents".
+            query: with its `type`.
+            parse: reads the answer; what it raises on another shape makes the answer unreadable.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        return await self._read(what, partial(self._info.post, "/info", dict(query)), parse)
 
     def now_s(self) -> float:
         """Return unix seconds as the exchange counts them, which decides when an order is too late."""
@@ -339,17 +374,7 @@ class Hyperliquid:
             if body.left:
                 raise OutcomeUnknown(f"the connection failed ({kind_of(error)})") from error
             raise not_sent(kind_of(error)) from error
-        return decoded_write(response)
-
-    async def _ask_if_unified(self) -> bool:
-        call = partial(self._info.query_user_abstraction_state, self._account)
-        try:
-            return await self._read("the account's mode", call, is_unified)
-        except TransientFailure:
-            raise
-        except BotError:
-            # A server that does not know the question has no such accounts.
-            return False
+        return decoded_write(response, self._hide)
 
     async def _read(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
         retrying = AsyncRetrying(

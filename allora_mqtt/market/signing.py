@@ -5,7 +5,8 @@ envelope twice runs it at most once: the exchange refuses a nonce that it has se
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -90,3 +91,11 @@ class Signer:
         plain = dict(action)
         signature = sign_l1_action(self.wallet, plain, self.vault_address, nonce, expires_after_ms, self.is_mainnet)
         return Envelope(plain, nonce, signature, self.vault_address, expires_after_ms)
+
+
+def hide_key(wallet: LocalAccount | None) -> Callable[[str], str]:
+    """Return what takes a wallet's key out of a text: a server may echo whatever somebody has sent it."""
+    if wallet is None:
+        return str
+    key = re.compile(re.escape(wallet.key.hex().removeprefix("0x")), re.IGNORECASE)
+    return lambda text: key.sub("***", text)

@@ -48,6 +48,11 @@ class WarningCode(StrEnum):
     FOREIGN_POSITION = "FOREIGN_POSITION"
     DUPLICATE_INSTANCE = "DUPLICATE_INSTANCE"
     WRONG_CLOCK = "WRONG_CLOCK"
+    KEY_UNUSABLE = "KEY_UNUSABLE"
+    """The key may not trade for the account: unknown, expired, or somebody else's."""
+    KEY_EXPIRES = "KEY_EXPIRES"
+    MASTER_KEY = "MASTER_KEY"
+    """The key is the account's own and can withdraw, where an agent's would do."""
 
 
 def excerpt(written: object, longest: int = 80) -> str:

@@ -349,6 +349,8 @@ class Info(Model):
     settings: dict[str, JsonValue]
     instance_id: str
     started_at: Timestamp
+    account_mode: str | None = None
+    """How the account keeps its balances (`unifiedAccount`, `disabled`, …); null until the exchange has said so."""
 
 
 class Heartbeat(Model):

@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         state_path=parsed.state,
         epoch_s=parsed.epoch_s,
         rate_limit=parsed.rate_limit,
+        follow=parsed.follow,
+        follow_interval_s=parsed.follow_interval_s,
     )
     try:
         asyncio.run(_run(options, stop_with_stdin=parsed.stop_with_stdin))
@@ -61,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rate-limit", action=argparse.BooleanOptionalAction, default=True, help="refuse too many requests"
     )
+    parser.add_argument(
+        "--follow", metavar="URL", help="take assets and prices from a real exchange, which is only read"
+    )
+    parser.add_argument("--follow-interval-s", type=_positive, default=3.0, help="seconds between two looks at it")
     parser.add_argument("--stop-with-stdin", action="store_true", help="exit when standard input ends")
     return parser
 

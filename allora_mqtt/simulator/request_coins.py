@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from allora_mqtt.simulator.market import Market
 from allora_mqtt.simulator.predictions import Topic
-from allora_mqtt.simulator.universe import Universe
 
 
 @dataclass(frozen=True)
@@ -13,11 +13,11 @@ class RequestCoins:
     """Reads the coins from a request's decoded body, or from its topic.
 
     Attributes:
-        universe: Knows the coin of an asset's number.
+        market: Knows the coin of an asset's number.
         topics: Know the coin of a prediction.
     """
 
-    universe: Universe
+    market: Market
     topics: tuple[Topic, ...]
 
     def of_topic(self, number: str | None) -> frozenset[str]:
@@ -32,7 +32,7 @@ class RequestCoins:
         fields = [body, inner] if isinstance(inner, Mapping) else [body]
         named = [field.get("coin") for field in fields]
         numbers = _assets(body.get("action"))
-        assets = (self.universe.by_index(number) for number in numbers if isinstance(number, int))
+        assets = (self.market.universe.by_index(number) for number in numbers if isinstance(number, int))
         return frozenset(
             [coin for coin in named if isinstance(coin, str)] + [asset.name for asset in assets if asset is not None]
         )

@@ -15,8 +15,12 @@ from aiohttp import web
 from allora_mqtt.simulator.allora_api import AlloraApi
 from allora_mqtt.simulator.allora_chain_api import AlloraChainApi
 from allora_mqtt.simulator.exchange import Exchange
+from allora_mqtt.simulator.exchange_state import ExchangeState
 from allora_mqtt.simulator.fault_middleware import fault_middleware
 from allora_mqtt.simulator.faults import FaultBook
+from allora_mqtt.simulator.followed_market import FollowedMarket
+from allora_mqtt.simulator.follower import Follower
+from allora_mqtt.simulator.halt import halt_middleware
 from allora_mqtt.simulator.hyperliquid_api import HyperliquidApi, arrival_middleware
 from allora_mqtt.simulator.limits import IpLimiter
 from allora_mqtt.simulator.market import Market, MarketClock
@@ -31,6 +35,8 @@ from allora_mqtt.simulator.world import World
 
 TICK_S = 0.25
 _SHUTDOWN_S = 0.5
+_MISSED_POLLS = 3
+_LEAST_STALE_S = 3.0
 _REPLAY_PREFIX = "replay:"
 
 _logger = logging.getLogger(__name__)
@@ -54,6 +60,8 @@ class SimulatorOptions:
         state_path: Where accounts and orders are kept; None keeps them in memory.
         epoch_s: How long an inference stands, in seconds of wall time.
         rate_limit: Whether requests are counted and refused as the exchange does.
+        follow: A real exchange whose assets and prices are followed instead of simulated ones; it is only read.
+        follow_interval_s: Pause between two looks at it; what is older than three of them is not traded on.
     """
 
     host: str = "127.0.0.1"
@@ -65,6 +73,8 @@ class SimulatorOptions:
     state_path: Path | None = None
     epoch_s: float = 15.0
     rate_limit: bool = True
+    follow: str | None = None
+    follow_interval_s: float = 3.0
 
 
 @dataclass
@@ -96,20 +106,15 @@ def build_world(options: SimulatorOptions, clock: Callable[[], float]) -> World:
     Raises:
         SimulatorError: The state or the prices cannot be read.
     """
-    universe = Universe.load()
     state_file = StateFile(options.state_path)
     try:
-        source = _price_source(options, universe)
         snapshot = state_file.load()
+        market = _followed_market(options) if options.follow else _simulated_market(options, snapshot, clock())
     except (ReplayError, StateError) as error:
         raise SimulatorError(str(error)) from error
-    now_s = clock()
-    if snapshot is None:
-        snapshot = Snapshot(MarketClock(now_s, source.start_s, options.speed))
-    market = Market(universe, source, snapshot.clock.with_speed(options.speed, now_s), snapshot.shifts)
     return World(
         market=market,
-        exchange=Exchange(market, snapshot.exchange),
+        exchange=Exchange(market, ExchangeState() if snapshot is None else snapshot.exchange),
         state_file=state_file,
         faults=FaultBook(random.Random(options.seed), clock),  # noqa: S311 -- not for secrets
         clock=clock,
@@ -120,13 +125,18 @@ def build_world(options: SimulatorOptions, clock: Callable[[], float]) -> World:
 def build_app(world: World, options: SimulatorOptions) -> web.Application:
     """The web application with all three doors."""
     known = topics(world.market.universe)
-    coins = RequestCoins(world.market.universe, known)
-    app = web.Application(middlewares=[arrival_middleware(world), fault_middleware(world.faults, coins)])
-    network = Network(world.market, options.seed, options.skill, options.epoch_s)
+    coins = RequestCoins(world.market, known)
+    doors = [arrival_middleware(world), fault_middleware(world.faults, coins)]
+    if isinstance(world.market, FollowedMarket):
+        doors.append(halt_middleware(world.market, world.clock))
+    app = web.Application(middlewares=doors)
     app.add_routes(HyperliquidApi(world, coins).routes())
-    app.add_routes(AlloraApi(world, network, known).routes())
-    app.add_routes(AlloraChainApi(world, network, known).routes())
     app.add_routes(SimApi(world).routes())
+    if options.follow is None:
+        # Simulated predictions know the future of simulated prices, and no other.
+        network = Network(world.market, options.seed, options.skill, options.epoch_s)
+        app.add_routes(AlloraApi(world, network, known).routes())
+        app.add_routes(AlloraChainApi(world, network, known).routes())
     return app
 
 
@@ -151,17 +161,37 @@ async def serve(options: SimulatorOptions, clock: Callable[[], float] = time.tim
         raise SimulatorError(f"cannot listen on {options.host}:{options.port}: {reason}") from error
     world.save()
     host, port = runner.addresses[0][:2]
-    return RunningSimulator(f"http://{host}:{port}", world, runner, asyncio.create_task(_tick_forever(world)))
+    return RunningSimulator(f"http://{host}:{port}", world, runner, asyncio.create_task(_live(world, options)))
 
 
-async def _tick_forever(world: World) -> None:
+async def _live(world: World, options: SimulatorOptions) -> None:
+    """Let time pass: at a fixed pace, or with each look at the exchange that is followed."""
+    if options.follow is not None and isinstance(world.market, FollowedMarket):
+        follower = Follower(options.follow, options.follow_interval_s, world.market, world.clock, lambda: _tick(world))
+        await follower.run()
     while True:
         await asyncio.sleep(TICK_S)
-        try:
-            world.tick()
-        except Exception:
-            # One failed tick must not stop triggers and funding for good; the next one tries again.
-            _logger.exception("tick failed")
+        _tick(world)
+
+
+def _tick(world: World) -> None:
+    try:
+        world.tick()
+    except Exception:
+        # One failed tick must not stop triggers and funding for good; the next one tries again.
+        _logger.exception("tick failed")
+
+
+def _followed_market(options: SimulatorOptions) -> Market:
+    return FollowedMarket(max(_MISSED_POLLS * options.follow_interval_s, _LEAST_STALE_S))
+
+
+def _simulated_market(options: SimulatorOptions, snapshot: Snapshot | None, now_s: float) -> Market:
+    universe = Universe.load()
+    source = _price_source(options, universe)
+    if snapshot is None:
+        snapshot = Snapshot(MarketClock(now_s, source.start_s, options.speed))
+    return Market(universe, source, snapshot.clock.with_speed(options.speed, now_s), snapshot.shifts)
 
 
 def _price_source(options: SimulatorOptions, universe: Universe) -> PriceSource:

@@ -1,17 +1,27 @@
 """`doctor`: looks at everything that can be seen from here, and says for each fault what mends it."""
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Final
 
 from paho.mqtt.enums import MQTTProtocolVersion
 from rich.table import Table
 
+from allora_mqtt import __version__
+from allora_mqtt.checkup.findings import Finding, Verdict
+from allora_mqtt.checkup.machine import look_around
 from allora_mqtt.configuration import Loaded
 from allora_mqtt.protocol.commands import Ping
-from allora_mqtt.protocol.messages import Availability, BotStatus, Health, HealthState, Heartbeat
+from allora_mqtt.protocol.messages import (
+    PROTOCOL_VERSION,
+    Availability,
+    BotStatus,
+    Health,
+    HealthState,
+    Heartbeat,
+    Info,
+)
+from allora_mqtt.settings import Settings
 from allora_mqtt_cli import render, session
 from allora_mqtt_cli.client import Client, availability_of, understand
 from allora_mqtt_cli.errors import CliError, ExitCode
@@ -22,53 +32,43 @@ _SLOW_LOOP_MS: Final = 250
 _SLOW_PING_MS: Final = 500
 _CLOCK_SKEW_S: Final = 5
 _HEARTBEAT_MARGIN: Final = 1.5
-
-
-class Verdict(StrEnum):
-    """How one thing was found."""
-
-    GOOD = "ok"
-    ODD = "warning"
-    BAD = "problem"
+_SOFTWARE: Final = "$SYS/broker/version"
 
 
 _STYLES: Final = {Verdict.GOOD: "green", Verdict.ODD: "yellow", Verdict.BAD: "bold red"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        what: its name.
-        said: how it was found.
-        remedy: what to do about it, unless it is good.
-    """
-
-    what: str
-    verdict: Verdict
-    said: str
-    remedy: str = ""
-
-
 def examine(invocation: Invocation) -> None:
-    """Write a list of findings.
+    """Write a list of findings; no check hides another.
 
     Raises:
         CliError: at least one of them is a problem.
     """
-    findings: list[Finding] = []
     try:
         loaded = invocation.load()
-        findings.append(_configuration(loaded))
+    except CliError as error:
+        problems = error.details["problems"]
+        remedy = "Nothing else can be looked at before this is mended."
+        _write(invocation.output, [Finding("configuration", Verdict.BAD, problem, remedy) for problem in problems])
+        return
+    # The exchange's SDK is known to the bot's side alone, and takes a moment to import.
+    from allora_mqtt.checkup.services import examine_services  # noqa: PLC0415
+
+    findings = [_configuration(loaded), *look_around(loaded.settings), *examine_services(loaded.settings)]
+    _write(invocation.output, [*findings, *_over_mqtt(invocation, loaded)])
+
+
+def _over_mqtt(invocation: Invocation, loaded: Loaded) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
         with session.open_client(invocation, loaded) as client:
             findings.append(_broker(client))
             findings += _bot(invocation, client, loaded)
     except CliError as error:
-        what = {"CONFIGURATION": "configuration", "LOGIN_REFUSED": "login"}.get(error.code, "broker")
         happened, _, remedy = error.message.partition(". ")
+        what = "login" if error.code == "LOGIN_REFUSED" else "broker"
         findings.append(Finding(what, Verdict.BAD, happened, remedy))
-    _write(invocation.output, findings)
+    return findings
 
 
 def _configuration(loaded: Loaded) -> Finding:
@@ -81,12 +81,28 @@ def _broker(client: Client) -> Finding:
     broker = client.connection.broker
     version = "5" if client.connection.version == MQTTProtocolVersion.MQTTv5 else "3.1.1"
     login = f"logged in as {broker.username}" if broker.username else "no login"
-    return Finding("broker", Verdict.GOOD, f"{broker.address}, MQTT {version}, {login}{', TLS' if broker.tls else ''}")
+    software = _software(client)
+    said = ", ".join([broker.address, f"MQTT {version}", login, *(["TLS"] if broker.tls else []), *software])
+    if broker.embedded:
+        remedy = "Commands that must wait for the bot need a broker of their own: docs/brokers.md."
+        return Finding("broker", Verdict.ODD, f"{said}, the bot's own: it forgets everything when the bot ends", remedy)
+    return Finding("broker", Verdict.GOOD, said)
+
+
+def _software(client: Client) -> list[str]:
+    """Return what the broker calls itself, and what it must be told so that commands outlive its restart."""
+    try:
+        found = client.read_retained(_SOFTWARE).get(_SOFTWARE, b"").decode(errors="replace")[:80]
+    except CliError:
+        return []
+    if found.startswith("mosquitto"):
+        return [f"{found} (keeps what waits over a restart only with `persistence true`)"]
+    return [found] if found else []
 
 
 def _bot(invocation: Invocation, client: Client, loaded: Loaded) -> list[Finding]:
     topics = client.topics
-    found = client.read_retained(topics.availability, topics.status, topics.health)
+    found = client.read_retained(topics.availability, topics.status, topics.health, topics.info)
     availability = availability_of(found.get(topics.availability))
     findings = [presence(availability, topics.base)]
     if availability is Availability.ONLINE:
@@ -95,6 +111,8 @@ def _bot(invocation: Invocation, client: Client, loaded: Loaded) -> list[Finding
         findings += _heartbeat(client, patience_s)
     if topics.health in found:
         findings += dependencies(understand(Health, found[topics.health], topics.health))
+    if topics.info in found:
+        findings.append(identity(understand(Info, found[topics.info], topics.info), loaded.settings))
     if topics.status in found:
         findings += state(understand(BotStatus, found[topics.status], topics.status))
     return findings
@@ -170,6 +188,18 @@ def dependencies(health: Health) -> list[Finding]:
         verdict = Verdict.BAD if service.state is HealthState.TRIPPED else Verdict.ODD
         findings.append(Finding(name, verdict, said, remedy))
     return findings
+
+
+def identity(info: Info, settings: Settings) -> Finding:
+    """Judge whether the bot there is the one that is configured here."""
+    mode = f", {info.account_mode}" if info.account_mode else ""
+    said = f"version {info.version}, {info.network}, account {info.account_address}{mode}"
+    if info.network != settings.bot.network:
+        remedy = f"Here BOT_NETWORK is {settings.bot.network}: what is said of the exchange above is not that bot's."
+        return Finding("identity", Verdict.ODD, said, remedy)
+    if (info.version, info.protocol_version) != (__version__, PROTOCOL_VERSION):
+        return Finding("identity", Verdict.ODD, said, f"This program is {__version__}: install the same on both sides.")
+    return Finding("identity", Verdict.GOOD, said)
 
 
 def state(status: BotStatus) -> list[Finding]:

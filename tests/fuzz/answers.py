@@ -115,17 +115,18 @@ class Answers:
 
     async def _account(self, body: bytes) -> Iterable[object]:
         self._exchange.answers |= {"clearinghouseState": body}
-        self._gateway._is_unified = False
+        self._gateway._mode, self._gateway._mode_until_s = "default", float("inf")
         return _shown(await self._gateway.user_state())
 
     async def _spot(self, body: bytes) -> Iterable[object]:
         self._exchange.answers |= {"clearinghouseState": _ACCOUNT, "spotClearinghouseState": body}
-        self._gateway._is_unified = True
+        self._gateway._mode, self._gateway._mode_until_s = "unifiedAccount", float("inf")
         return _shown(await self._gateway.user_state())
 
     async def _mode(self, body: bytes) -> Iterable[object]:
         self._exchange.answers |= {"userAbstraction": body}
-        return [await self._gateway._ask_if_unified()]
+        self._gateway._mode = None
+        return [await self._gateway.account_mode()]
 
     async def _orders(self, body: bytes) -> Iterable[object]:
         self._exchange.answers["frontendOpenOrders"] = body

@@ -34,6 +34,7 @@ PROMISES: Final = {
     "G9": "every position has its stop",
     "G10": "bad input harms nothing",
     "G11": "one bot per base topic",
+    "G12": "no secret leaves",
     "G14": "it recovers by itself",
     "G15": "it stays small",
 }

@@ -39,6 +39,7 @@ class Shell:
         self._capsys = capsys
         monkeypatch.chdir(folder)
         monkeypatch.delenv("MQTT_HOST", raising=False)
+        monkeypatch.setenv("BOT_DATA_DIR", str(folder / "data"))
 
     def use(self, port: int) -> None:
         self.monkeypatch.setenv("MQTT_HOST", "127.0.0.1")

@@ -24,15 +24,21 @@ class Place:
             self.monkeypatch.setenv(name, value)
 
     def env_file(self, *lines: str) -> None:
-        (self.folder / ENV_FILE).write_text("\n".join(lines), encoding="utf-8")
+        self._write(ENV_FILE, lines)
 
     def toml(self, *lines: str) -> None:
-        (self.folder / TOML_FILE).write_text("\n".join(lines), encoding="utf-8")
+        self._write(TOML_FILE, lines)
 
     def secret(self, content: str | bytes) -> str:
         path = self.folder / "secret"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(0o600)
         return str(path)
+
+    def _write(self, name: Path, lines: tuple[str, ...]) -> None:
+        path = self.folder / name
+        path.write_text("\n".join(lines), encoding="utf-8")
+        path.chmod(0o600)
 
     def set(self, source: str, name: str, value: str) -> str:
         """Set something in one of the sources, and return what that source is called."""
@@ -190,7 +196,7 @@ def test_a_group_without_a_key_is_an_error(place: Place, source: str, value: str
         ("MQTT_BASE_TOPIC", "bot/+", "base topic"),
         ("MQTT_TLS", "perhaps", "boolean"),
         ("MQTT_SESSION_EXPIRY_S", "1", "greater than or equal to 60"),
-        ("BOT_NETWORK", "mainnet", "'sim' or 'testnet'"),
+        ("BOT_NETWORK", "moon", "'sim', 'paper', 'testnet' or 'mainnet'"),
         ("BOT_DEFAULT_MODE", "STOPPED", "'STANDBY', 'LAST' or 'ACTIVE'"),
         ("BOT_HEARTBEAT_INTERVAL_S", "0", "greater than or equal to 0.1"),
         ("BOT_COMMAND_MAX_AGE_S", "inf", "finite"),
@@ -483,3 +489,24 @@ def test_every_setting_whose_name_is_fixed_is_shown_with_its_default() -> None:
 def test_every_secret_has_a_file() -> None:
     shown = {name for name, _, _ in load().rows()}
     assert {f"{name}_FILE" for name in SECRETS} <= shown
+
+
+@pytest.mark.parametrize(("mode", "warns"), [(0o600, False), (0o640, True), (0o604, True), (0o644, True)])
+def test_secret_files_that_others_can_read_are_told(place: Place, tmp_path: Path, mode: int, *, warns: bool) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(CANARY)
+    secret.chmod(mode)
+    place.environment(MQTT_PASSWORD_FILE=str(secret))
+    warnings = load().warnings
+    assert any(f"chmod 600 {secret}" in warning and "MQTT_PASSWORD" in warning for warning in warnings) is warns
+    assert not any(CANARY in warning for warning in warnings)
+
+
+def test_an_env_file_with_a_secret_that_others_can_read_is_told(place: Place) -> None:
+    place.env_file(f"ALLORA_API_KEY={CANARY}")
+    Path(".env").chmod(0o644)
+    (warning,) = load().warnings
+    assert "ALLORA_API_KEY" in warning
+    assert "chmod 600 .env" in warning
+    Path(".env").chmod(0o600)
+    assert load().warnings == ()

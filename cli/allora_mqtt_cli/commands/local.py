@@ -64,7 +64,7 @@ def sim(
     settings = invocation.load().settings.sim
     from allora_mqtt.simulator.__main__ import main as serve
 
-    argv = [f"--{name}={value}" for name, value in settings.model_dump().items()]
+    argv = [f"--{name.replace('_', '-')}={value}" for name, value in settings.model_dump().items()]
     raise typer.Exit(serve(argv if state is None else [*argv, f"--state={state}"]))
 
 

@@ -6,8 +6,10 @@ import pytest
 from allora_mqtt.market.account import (
     OrderState,
     PositionState,
+    is_unified,
     parse_account,
     parse_fills,
+    parse_mode,
     parse_order_status,
     parse_orders,
     with_spot_collateral,
@@ -87,11 +89,40 @@ def test_half_an_account_is_an_error() -> None:
 
 def test_a_unified_accounts_money_is_its_usdc() -> None:
     state = parse_account(STATE, 5.0)
-    spot = {"balances": [{"coin": "HYPE", "total": "1", "hold": "0"}, {"coin": "USDC", "total": "500", "hold": "20"}]}
+    spot = {
+        # As mainnet answers for a unified account; the rows of outcomes have no token.
+        "balances": [
+            {"coin": "HYPE", "token": 150, "total": "1", "hold": "0.0", "entryNtl": "50"},
+            {"coin": "USDC", "token": 0, "total": "21401.03695889", "hold": "1613.426835", "entryNtl": "0.0"},
+            {"coin": "+92260", "total": "0.0", "hold": "0.0", "entryNtl": "0.0"},
+        ],
+        "tokenToAvailableAfterMaintenance": [[0, "19787.61012389"]],
+    }
     unified = with_spot_collateral(state, spot)
-    assert (unified.equity_usd, unified.withdrawable_usd) == (Decimal("498.5"), Decimal(480))
+    # The total is marked to market: the open profit of the positions is in it already.
+    assert (unified.equity_usd, unified.withdrawable_usd) == (Decimal("21401.03695889"), Decimal("19787.61012389"))
     assert unified.positions == state.positions
     assert with_spot_collateral(state, {"balances": []}).withdrawable_usd == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "unified"),
+    [
+        ("default", False),
+        ("disabled", False),
+        ("dexAbstraction", False),
+        ("unifiedAccount", True),
+        ("portfolioMargin", True),
+    ],
+)
+def test_the_modes_of_an_account(mode: str, *, unified: bool) -> None:
+    assert is_unified(parse_mode(mode)) is unified
+
+
+@pytest.mark.parametrize("mode", ["", "UnifiedAccount", "superAccount", None, {}, 1])
+def test_a_mode_that_is_not_known_is_not_guessed(mode: Any) -> None:
+    with pytest.raises(ValueError, match=r"mode|text"):
+        parse_mode(mode)
 
 
 def test_resting_orders_with_stops_and_targets() -> None:

@@ -103,6 +103,33 @@ async def test_a_unified_account_is_read_from_its_spot_state(gateway: Hyperliqui
     assert (await gateway.user_state()).withdrawable_usd == 49
 
 
+async def test_an_account_of_an_unknown_mode_is_not_read(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers |= {"userAbstraction": "superAccount", "clearinghouseState": STATE}
+    with pytest.raises(BotError, match="the account's mode"):
+        await gateway.user_state()
+
+
+async def test_a_change_of_the_accounts_mode_is_noticed(exchange: FakeExchange, wallet: LocalAccount) -> None:
+    now = [1000.0]
+    gateway = Hyperliquid(
+        base_url=exchange.url, timeout_s=2, account_address=ADDRESS, wallet=wallet, vault_address=None,
+        clock=lambda: now[0],
+    )  # fmt: skip
+    exchange.answers |= {
+        "clearinghouseState": STATE,
+        "spotClearinghouseState": {"balances": [{"coin": "USDC", "total": "50", "hold": "1"}]},
+    }
+    assert (await gateway.user_state()).equity_usd == Decimal("1000.5")
+    exchange.answers["userAbstraction"] = "unifiedAccount"
+    assert (await gateway.user_state()).equity_usd == Decimal("1000.5"), "it is not asked with every look"
+    now[0] += 3600
+    assert (await gateway.user_state()).equity_usd == 50
+    exchange.answers["userAbstraction"] = Raw(503)
+    now[0] += 3600
+    assert (await gateway.user_state()).equity_usd == 50, "what was known holds on"
+    await gateway.close()
+
+
 async def test_a_server_without_account_modes(gateway: Hyperliquid, exchange: FakeExchange) -> None:
     exchange.answers |= {"userAbstraction": Raw(422, b"Failed to deserialize"), "clearinghouseState": STATE}
     assert (await gateway.user_state()).equity_usd == Decimal("1000.5")
@@ -381,3 +408,16 @@ async def test_after_closing_calls_fail_in_words(gateway: Hyperliquid) -> None:
 async def test_the_key_is_in_no_repr(gateway: Hyperliquid, wallet: LocalAccount) -> None:
     shown = f"{gateway!r} {vars(gateway)!r} {order(gateway)!r}"
     assert wallet.key.hex().removeprefix("0x") not in shown
+
+
+@pytest.mark.parametrize("status", [200, 400, 422])
+async def test_a_key_that_the_exchange_repeats_is_not_shown(
+    gateway: Hyperliquid, exchange: FakeExchange, wallet: LocalAccount, status: int
+) -> None:
+    key = wallet.key.hex().removeprefix("0x")
+    answer = json.dumps({"status": "err", "response": f"your key {key} or 0x{key.upper()} is wrong"})
+    exchange.answers["order"] = Raw(status, answer.encode())
+    with pytest.raises(BotError) as refused:
+        await gateway.send(order(gateway))
+    assert "is wrong" in refused.value.message
+    assert key not in refused.value.message.lower()
