@@ -20,7 +20,7 @@ from eth_account import Account
 from allora_mqtt.simulator_process import simulator_key
 from tests.guarantees.audit import Audit
 from tests.guarantees.dying import POINTS, PROCESSES, live
-from tests.guarantees.scale import Scale
+from tests.guarantees.scale import IS_LONG, Scale
 from tests.guarantees.watched_account import Seen, WatchedAccount
 from tests.support.client import Watcher, connected
 from tests.support.exchange import Exchange
@@ -42,7 +42,7 @@ _SETTINGS = {
     "BOT_RECONCILE_INTERVAL_S": "1",
     "BOT_HEARTBEAT_INTERVAL_S": "5",
 }
-_LIFE_S = 8
+_LIFE_S = 8 if IS_LONG else 5
 """A point that is not passed by then is not passed in this life; the bot is killed wherever it is."""
 _SETTLED_S = 120
 _LIVES_BETWEEN_CHECKS = 20

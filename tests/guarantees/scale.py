@@ -53,8 +53,8 @@ SCALE: Final = (
         outage_s=45,
         fault_s=15,
         soak_s=300,
-        execution_kills=200,
-        stops_removed=40,
+        execution_kills=160,
+        stops_removed=30,
     )
     if IS_LONG
     else Scale(

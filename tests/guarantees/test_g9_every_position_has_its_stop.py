@@ -11,7 +11,6 @@ from tests.guarantees.scale import IS_LONG, SCALE, chance
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(7200 if IS_LONG else 300),
-    pytest.mark.xdist_group("executions"),
 ]
 
 _STOPLESS_S = 5.0
@@ -19,6 +18,7 @@ _NOTICED_S = 10.0
 """Taken away by hand: the next look (here after 1 s), the one that makes sure, and a machine that does other work."""
 
 
+@pytest.mark.xdist_group("executions")
 def test_no_position_is_without_its_stop(executions: ExecutionAftermath) -> None:
     seen = executions.seen
     record("G9", "killed at every step, answers lost", longest_without_s=round(seen.stopless_s, 1))

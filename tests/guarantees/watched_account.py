@@ -101,8 +101,9 @@ class WatchedAccount:
                 envelope = Signer(_HAND, None, is_mainnet=False).sign(action, next(self._nonces), None)
                 try:
                     self._post("/exchange", json.loads(envelope.to_json()))
-                except OSError:
-                    return False
+                except (OSError, ValueError):
+                    # The fault that strikes the bot's actions has struck this one too; it may have been taken.
+                    return True
                 return True
         return False
 

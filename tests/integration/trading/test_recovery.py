@@ -139,6 +139,22 @@ async def test_a_stop_without_an_answer_is_found_and_not_placed_twice(bench: Ben
     assert list(bot.portfolio.holdings) == ["ETH"]
 
 
+async def test_a_stop_that_may_still_arrive_is_not_followed_by_another(bench: Bench) -> None:
+    await hold_eth(bench)
+    bench.faults(*NOTHING_ARRIVES)
+    bench.remove(bench.resting("ETH")["sl"])
+    await until(lambda: bench.sent("noop"), "it cannot be ruled out", 20)
+    for _ in range(3):
+        bench.clock.advance(1.1)
+        await bench.looks()
+    assert len({arrival.nonce for arrival in bench.sent() if arrival not in bench.entries()}) == 1
+    bench.faults()
+    await until(lambda: "sl" in bench.resting("ETH"), "a stop")
+    await bench.looks()
+    assert set(bench.resting("ETH")) == {"sl", "tp"}
+    assert len(bench.account.orders) == 2
+
+
 async def test_stops_end_in_the_books_when_their_position_has(bench: Bench) -> None:
     bot = await hold_eth(bench)
     await bot.engine.close("ETH", "command")
