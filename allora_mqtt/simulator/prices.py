@@ -4,6 +4,7 @@ import math
 import struct
 from collections.abc import Sequence
 from hashlib import blake2b
+from statistics import NormalDist
 from typing import Protocol
 
 from allora_mqtt.simulator.universe import Asset, Universe
@@ -17,6 +18,10 @@ _MAX_CACHED_BLOCKS = 2_048
 _BLOCK_KEY = struct.Struct("<Bq")
 _BLOCK_WORDS = struct.Struct("<8Q")
 _LAPLACE_SCALE = math.sqrt(0.5)
+_CELL_S = 2 * 3_600.0
+_CELLS_PER_SPELL = 12  # a day
+_LIVELINESS = 0.5
+_LIVELY_BELOW_S = 86_400.0
 _MAJORS = frozenset({"BTC", "ETH", "SOL", "BNB", "XRP", "DOGE", "ADA", "LINK", "AVAX", "LTC", "DOT", "BCH", "SUI"})
 # The share of an asset's moves that the whole market makes; 0.775 squared is a correlation of 0.6.
 _MARKET_LOADING_MAJOR = 0.775
@@ -68,11 +73,40 @@ def _move_variance(lag_s: float, periods_s: Sequence[float]) -> float:
     return sum(2.0 * period * (still - _lag_covariance(lag_s / period)) for period in periods_s)
 
 
+class _Activity:
+    """How lively the market is: a factor on the moves of all assets, of mean square 1, that differs from hour to hour.
+
+    Calm and wild hours are what makes the tails of hourly moves fat: their kurtosis is about 5, where a normal
+    distribution's is 3; and wild hours come in groups. Over a day it evens out.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._cells: dict[int, float] = {}
+
+    def at(self, time_s: float) -> float:
+        """The factor at `time_s`."""
+        cell = math.floor(time_s / _CELL_S)
+        factor = self._cells.get(cell)
+        if factor is None:
+            if len(self._cells) >= _MAX_CACHED_BLOCKS:
+                self._cells.clear()
+            mood = self._normal(0, cell // _CELLS_PER_SPELL) + self._normal(1, cell)
+            factor = self._cells[cell] = math.exp(_LIVELINESS * mood / math.sqrt(2.0) - _LIVELINESS**2)
+        return factor
+
+    def _normal(self, kind: int, number: int) -> float:
+        digest = blake2b(_BLOCK_KEY.pack(kind, number), key=self._key, digest_size=8).digest()
+        return NormalDist().inv_cdf((_uniform(int.from_bytes(digest, "little")) + 1.0) / 2.0)
+
+
 class _Factor:
     """One random walk: the sum of smooth noises, each octave half as long and 1/sqrt(2) as high as the last."""
 
-    def __init__(self, key: bytes, periods_s: Sequence[float], scale: float) -> None:
+    def __init__(self, key: bytes, periods_s: Sequence[float], scale: float, activity: _Activity) -> None:
         self._key = key
+        self._activity = activity
+        self._periods_s = periods_s
         self._blocks: dict[tuple[int, int], tuple[int, ...]] = {}
         phases = [_uniform(word) for word in self._words(len(periods_s), 0)]
         self._octaves = tuple(
@@ -101,9 +135,16 @@ class _Factor:
         return total
 
     def _segment(self, octave: int, index: int) -> tuple[int, float, float]:
-        amplitude = self._amplitudes[octave]
-        left = amplitude * self._knot(octave, index)
-        return index, left, amplitude * self._knot(octave, index + 1) - left
+        left, right = self._height(octave, index), self._height(octave, index + 1)
+        return index, left, right - left
+
+    def _height(self, octave: int, index: int) -> float:
+        height = self._amplitudes[octave] * self._knot(octave, index)
+        period_s = self._periods_s[octave]
+        # The slow octaves stay as they are: they keep the price in its range.
+        if period_s > _LIVELY_BELOW_S:
+            return height
+        return height * self._activity.at((index - self._octaves[octave][1]) * period_s)
 
     def _knot(self, octave: int, index: int) -> float:
         number, offset = divmod(index, _KNOTS_PER_BLOCK)
@@ -129,8 +170,9 @@ def _uniform(word: int) -> float:
 class RandomPrices:
     """Correlated, fat-tailed random walks around the universe's start prices.
 
-    Each asset moves with a common market factor and a factor of its own. The spectrum is that of Brownian motion for
-    lags up to about a week; beyond that the walk comes back, so prices stay in a plausible range for ever.
+    Each asset moves with a common market factor and a factor of its own, and all are lively or calm together. The
+    spectrum is that of Brownian motion for lags up to about a week; beyond that the walk comes back, so prices stay in
+    a plausible range for ever.
 
     Args:
         seed: Same seed, same prices.
@@ -142,6 +184,7 @@ class RandomPrices:
         variance = _move_variance(_CALIBRATION_LAG_S, self._periods_s)
         self._scale = math.sqrt(_CALIBRATION_LAG_S / YEAR_S / variance)
         self._seed = seed
+        self._activity = _Activity(self._key_of("the activity"))
         self._market = self._factor("the market")
         self._own: dict[int, _Factor] = {}
         self._weights = [_weights(asset) for asset in universe.assets]
@@ -169,8 +212,10 @@ class RandomPrices:
         return yearly_volatility(asset) * self._scale * math.sqrt(_move_variance(horizon_s, self._periods_s))
 
     def _factor(self, name: str) -> _Factor:
-        key = blake2b(f"{self._seed}/{name}".encode(), digest_size=32).digest()
-        return _Factor(key, self._periods_s, self._scale)
+        return _Factor(self._key_of(name), self._periods_s, self._scale, self._activity)
+
+    def _key_of(self, name: str) -> bytes:
+        return blake2b(f"{self._seed}/{name}".encode(), digest_size=32).digest()
 
 
 def _weights(asset: Asset) -> tuple[float, float]:
