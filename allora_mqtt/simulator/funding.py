@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from allora_mqtt.simulator.account import MAX_HISTORY, ZERO, Account
 from allora_mqtt.simulator.exchange_state import ExchangeState
+from allora_mqtt.simulator.market import HOUR_S
 from allora_mqtt.simulator.matching import Moment
 from allora_mqtt.simulator.ticks import to_wire
 
@@ -26,6 +27,7 @@ def pay_funding(state: ExchangeState, moment: Moment) -> bool:
 
 
 def _pay(account: Account, hour: int, moment: Moment) -> None:
+    ended_ms = int(moment.market.clock.wall_s(hour * HOUR_S) * 1000)
     for index, position in account.positions.items():
         asset = moment.market.universe.assets[index]
         rate = moment.market.funding_rate(asset, hour)
@@ -38,7 +40,7 @@ def _pay(account: Account, hour: int, moment: Moment) -> None:
         account.funding_usd[index] = account.funding_usd.get(index, ZERO) + paid
         account.fundings.append(
             {
-                "time": moment.now_ms,
+                "time": ended_ms,
                 "hash": f"0x{'0' * 64}",
                 "delta": {
                     "type": "funding",

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 from sqlalchemy import Connection, Select, func, insert, select, update
 
-from allora_mqtt.store import upsert
+from allora_mqtt.store import booking, upsert
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.schema import equity, events, fills, orders, positions, signals, state
 
@@ -95,11 +95,11 @@ class Ledger:
 
     async def add_fills(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Store fills and return those that are new."""
+        return await self._database.write(lambda connection: booking.add_fills(connection, rows))
 
-        def work(connection: Connection) -> list[Mapping[str, Any]]:
-            return [row for row in rows if upsert.add_if_new(connection, fills, row)]
-
-        return await self._database.write(work)
+    async def add_funding(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Store funding payments and return how many of them are new."""
+        return await self._database.write(lambda connection: booking.add_funding(connection, rows))
 
     async def newest_fill_at(self) -> datetime | None:
         """Return when the newest stored fill happened."""

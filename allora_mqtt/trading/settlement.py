@@ -184,4 +184,5 @@ def fill_row(fill: Fill, owners: Mapping[int, str]) -> dict[str, Any]:
         "fee_usd": fill.fee_usd,
         "closed_pnl_usd": fill.closed_pnl_usd,
         "at": datetime.fromtimestamp(fill.at, UTC),
+        "start_position": fill.start_position,
     }

@@ -43,7 +43,13 @@ def fill(fill_id: str, **changes: Any) -> dict[str, Any]:
     return {
         "fill_id": fill_id, "oid": 77, "order_id": "o1", "symbol": "BTC", "side": "SELL", "direction": "Close Long",
         "size": Decimal("0.1"), "price": FINE, "fee_usd": Decimal("0.01"), "closed_pnl_usd": Decimal("1.1"), "at": NOW,
+        "start_position": Decimal("0.1"), "trade_id": None,
     } | changes  # fmt: skip
+
+
+def booked(*rows: dict[str, Any]) -> list[dict[str, Any]]:
+    """Fills as they come back, each of which closed what was there before it."""
+    return [row | {"trade_id": row["fill_id"]} for row in rows]
 
 
 def position(position_id: str = "p1", **changes: Any) -> dict[str, Any]:
@@ -127,7 +133,7 @@ async def test_a_fill_is_stored_once_however_often_it_is_reported(ledger: Ledger
     assert await ledger.add_fills([first, second, second]) == [second]
     assert await ledger.add_fills([first, second]) == []
     assert await ledger.add_fills([]) == []
-    assert await ledger.trades(10, None, None) == [second, first]
+    assert await ledger.trades(10, None, None) == booked(second, first)
 
 
 async def test_trades_are_the_newest_fills_of_a_symbol_or_of_all_since_a_time(ledger: Ledger) -> None:
@@ -136,9 +142,9 @@ async def test_trades_are_the_newest_fills_of_a_symbol_or_of_all_since_a_time(le
         fill(f"f{index}", symbol=symbol, at=at(index)) for index, symbol in enumerate(["BTC", "ETH", "BTC", "BTC"])
     ]
     await ledger.add_fills([fills[2], fills[0], fills[3], fills[1]])
-    assert await ledger.trades(2, None, None) == [fills[3], fills[2]]
-    assert await ledger.trades(10, "ETH", None) == [fills[1]]
-    assert await ledger.trades(10, "BTC", at(2).astimezone(TOKYO)) == [fills[3], fills[2]]
+    assert await ledger.trades(2, None, None) == booked(fills[3], fills[2])
+    assert await ledger.trades(10, "ETH", None) == booked(fills[1])
+    assert await ledger.trades(10, "BTC", at(2).astimezone(TOKYO)) == booked(fills[3], fills[2])
     assert await ledger.trades(10, "SOL", None) == []
     assert await ledger.newest_fill_at() == at(3)
 

@@ -8,6 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 import allora_mqtt.store.migrations
 from allora_mqtt.store.database import open_engine
@@ -17,12 +18,14 @@ from tests.unit.store.conftest import NOW, rows, url_of
 
 BACKUP = "bot-20261120T100000Z.sqlite3"
 
+HEAD = ScriptDirectory(str(next(iter(allora_mqtt.store.migrations.__path__)))).get_current_head()
+
 NEXT_REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
 revision = "next"
-down_revision = "0001"
+down_revision = "{head}"
 branch_labels = None
 depends_on = None
 
@@ -38,7 +41,7 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "later"
     (present,) = allora_mqtt.store.migrations.__path__
     copytree(present, folder, ignore=ignore_patterns("__pycache__"))
-    (folder / "versions" / "rev_next.py").write_text(NEXT_REVISION.format(more=""))
+    (folder / "versions" / "rev_next.py").write_text(NEXT_REVISION.format(head=HEAD, more=""))
 
     class LaterConfig(Config):
         def set_main_option(self, name: str, value: str) -> None:
@@ -97,15 +100,15 @@ def test_an_older_database_is_copied_before_it_is_upgraded(path: Path, tmp_path:
         backup = migrate(url_of(path), tmp_path / "backups", NOW)
     assert backup == tmp_path / "backups" / BACKUP
     assert stat.S_IMODE(backup.parent.stat().st_mode) == 0o700
-    assert (revision(backup), "later" in tables(backup)) == ("0001", False)
+    assert (revision(backup), "later" in tables(backup)) == (HEAD, False)
     assert (revision(path), "later" in tables(path)) == ("next", True)
     assert rows(backup, "SELECT key FROM state") == rows(path, "SELECT key FROM state") == [("a",)]
     assert migrate(url_of(path), tmp_path / "backups", NOW) is None
 
 
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(path: Path, tmp_path: Path, later: Path) -> None:
-    later.write_text(NEXT_REVISION.format(more="raise RuntimeError('half way')"))
+    later.write_text(NEXT_REVISION.format(head=HEAD, more="raise RuntimeError('half way')"))
     with pytest.raises(RuntimeError, match="half way"):
         migrate(url_of(path), tmp_path / "backups", NOW)
-    assert (revision(path), "later" in tables(path)) == ("0001", False)
+    assert (revision(path), "later" in tables(path)) == (HEAD, False)
     assert (tmp_path / "backups" / BACKUP).exists()
