@@ -1,32 +1,20 @@
 """The books: signals, orders, fills, positions, equity and the audit trail."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from pydantic import JsonValue
 from sqlalchemy import Connection, Select, func, insert, select, update
 
-from allora_mqtt.store import booking, upsert
+from allora_mqtt.store import booking, retention, upsert
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.schema import equity, events, fills, orders, positions, signals, state
+from allora_mqtt.store.schema import equity, events, fills, funding, orders, positions, signals, state, trades
 
 Row = Mapping[str, Any]
 """A row of a table, by column name."""
-
-
-@dataclass(frozen=True, slots=True)
-class DayResult:
-    """What one day, or one coin, brought: realised profit and loss and fees, in USD."""
-
-    key: str
-    closed_pnl_usd: Decimal
-    fees_usd: Decimal
-    fills: int
-    wins: int
-    losses: int
 
 
 class Ledger:
@@ -101,6 +89,26 @@ class Ledger:
         """Store funding payments and return how many of them are new."""
         return await self._database.write(lambda connection: booking.add_funding(connection, rows))
 
+    async def newest_funding_at(self) -> datetime | None:
+        """Return when the newest stored funding payment was made."""
+        query = select(funding.c.at).order_by(funding.c.at.desc()).limit(1)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+
+    async def oldest_fill_at(self) -> datetime | None:
+        """Return when the oldest stored fill happened."""
+        query = select(fills.c.at).order_by(fills.c.at).limit(1)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+
+    async def book_fills(self) -> None:
+        """Make round trips of fills that are in none, as those of an older version's database."""
+        for symbol in await self._database.read(booking.unbooked_symbols):
+            await self._database.write(partial(booking.book_symbol, symbol=symbol))
+
+    async def trade_of(self, position_id: str) -> Row | None:
+        """Return the round trip of a position of ours, as far as it is known."""
+        query = select(trades).where(trades.c.position_id == position_id).limit(1)
+        return next(iter(await self._database.read(lambda connection: _rows(connection, query))), None)
+
     async def newest_fill_at(self) -> datetime | None:
         """Return when the newest stored fill happened."""
         query = select(fills.c.at).order_by(fills.c.at.desc()).limit(1)
@@ -157,42 +165,15 @@ class Ledger:
         row = {"at": at, "equity_usd": equity_usd, "exposure_usd": exposure_usd}
         await self._database.write(lambda connection: upsert.put(connection, equity, row))
 
-    async def equity_since(self, since: datetime) -> list[Row]:
-        """Return the equity curve from a time on."""
-        query = select(equity).where(equity.c.at >= since).order_by(equity.c.at)
-        return await self._database.read(lambda connection: _rows(connection, query))
+    async def tidy(self, now: datetime) -> int:
+        """Remove what nobody needs any more and return how many rows that were."""
+        return await retention.tidy(self._database, now)
 
     def note(self, kind: str, content: Mapping[str, JsonValue], at: datetime) -> None:
         """Add to the audit trail, some time soon."""
         row = {"type": kind, "content": dict(content), "at": at}
         self._database.submit(lambda connection: connection.execute(insert(events).values(row)))
 
-    async def results(self, since: datetime) -> tuple[list[DayResult], list[DayResult]]:
-        """Return realised results by day and by coin, since a time."""
-        query = select(fills).where(fills.c.at >= since).order_by(fills.c.at)
-        rows = await self._database.read(lambda connection: _rows(connection, query))
-        return (
-            _summed(rows, lambda row: str(row["at"].date())),
-            _summed(rows, lambda row: str(row["symbol"])),
-        )
-
 
 def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _summed(rows: Sequence[Row], key: Callable[[Row], str]) -> list[DayResult]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return [
-        DayResult(
-            key=name,
-            closed_pnl_usd=sum((row["closed_pnl_usd"] for row in group), Decimal(0)),
-            fees_usd=sum((row["fee_usd"] for row in group), Decimal(0)),
-            fills=len(group),
-            wins=sum(1 for row in group if row["closed_pnl_usd"] > 0),
-            losses=sum(1 for row in group if row["closed_pnl_usd"] < 0),
-        )
-        for name, group in groups.items()
-    ]

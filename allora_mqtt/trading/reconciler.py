@@ -16,6 +16,7 @@ from allora_mqtt.protocol.errors import BotError
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.trading.bookkeeping import Bookkeeping
 from allora_mqtt.trading.execution import Executor, Filled
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, Results
@@ -85,6 +86,7 @@ class Reconciler:
         self._last_deep: datetime | None = None
         self._last_equity: datetime | None = None
         self._settlement = Settlement(hyperliquid, ledger, clock, observer)
+        self.bookkeeping = Bookkeeping(hyperliquid, ledger, portfolio, clock)
         self.settings = settings
         self.trips: dict[str, Trip] = {}
         """The limits on losses that were reached and not reset, by name."""
@@ -265,6 +267,7 @@ class Reconciler:
         if reason is None:
             return
         del self._portfolio.holdings[holding.symbol]
+        self.bookkeeping.look_soon()
         if reason == "stop":
             self._portfolio.cooling_until[holding.symbol] = self._clock().timestamp() + self.settings.cooldown_s
         await self._cancel_orphans(holding.symbol)
