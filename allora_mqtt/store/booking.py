@@ -152,8 +152,10 @@ def _add_to_days(connection: Connection, sums: Mapping[tuple[str, str], _Sums]) 
 
 
 def _put(connection: Connection, trade: RoundTrip) -> None:
-    ours = select(positions).where(positions.c.position_id == trade.entry_order_id)
-    position = connection.execute(ours).mappings().one_or_none()
+    position = None
+    if trade.entry_order_id is not None:
+        ours = select(positions).where(positions.c.position_id == trade.entry_order_id)
+        position = connection.execute(ours).mappings().one_or_none()
     held = None if trade.closed_at is None else trade.closed_at - trade.opened_at
     row = {
         "trade_id": trade.trade_id,
@@ -165,6 +167,7 @@ def _put(connection: Connection, trade: RoundTrip) -> None:
         "opened_at": trade.opened_at,
         "last_at": trade.last_at,
         "closed_at": trade.closed_at,
+        "reason": _reason(trade, position),
         "holding_ms": None if held is None else int(held.total_seconds() * 1000),
         "is_whole": trade.is_whole,
         "is_liquidated": trade.is_liquidated,
@@ -180,6 +183,15 @@ def _put(connection: Connection, trade: RoundTrip) -> None:
         "pnl_nano_usd": trade.closed_pnl_usd - trade.fees_usd,
     }
     upsert.put(connection, trades, row)
+
+
+def _reason(trade: RoundTrip, position: Mapping[Any, Any] | None) -> str | None:
+    """Say why a trade ended; a position of the bot's own gets its reason when the bot has noticed (`Ledger`)."""
+    if trade.closed_at is None:
+        return None
+    if trade.is_liquidated:
+        return "liquidation"
+    return "closed_elsewhere" if position is None else position["close_reason"]
 
 
 def _newest_trade(connection: Connection, symbol: str) -> RoundTrip | None:

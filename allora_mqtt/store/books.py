@@ -24,7 +24,7 @@ from allora_mqtt.protocol.books import (
 from allora_mqtt.protocol.cursor import cursor, read_cursor
 from allora_mqtt.protocol.messages import FillView, Side
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.schema import NanoUsd, day_results, equity, fills, positions, trades
+from allora_mqtt.store.schema import NanoUsd, day_results, equity, fills, trades
 
 _ZERO: Final = Decimal(0)
 _WIDE: Final = Context(prec=60)
@@ -99,7 +99,7 @@ class Books:
         """Return the round trips with the newest fills, newest first; see `fills` for the arguments."""
 
         def read(connection: Connection) -> TradesPage:
-            query = _page(_TRADES, trades.c.last_at, trades.c.trade_id, before).limit(limit + 1)
+            query = _page(select(trades), trades.c.last_at, trades.c.trade_id, before).limit(limit + 1)
             query = _narrowed(query, trades.c.symbol, symbol, trades.c.last_at, since)
             found = connection.execute(query).mappings().all()
             following = (
@@ -118,11 +118,6 @@ class Books:
         """
         midnight = since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return await self._database.read(lambda connection: _performance(connection, midnight, until))
-
-
-_TRADES: Final = select(trades, positions.c.close_reason).outerjoin(
-    positions, positions.c.position_id == trades.c.position_id
-)
 
 
 def _page(query: Select[Any], at: Column[Any], row_id: Column[Any], before: str | None) -> Select[Any]:
@@ -162,7 +157,7 @@ def _trade_view(row: Row) -> TradeView:
         funding_usd=row["funding_nano_usd"],
         pnl_usd=pnl,
         pnl_pct=_share_pct(pnl, entry_value) if is_known else None,
-        reason=_reason(row),
+        reason=row["reason"],
         opened_at=row["opened_at"],
         closed_at=row["closed_at"],
         holding_s=None if row["holding_ms"] is None else row["holding_ms"] / 1000,
@@ -170,15 +165,6 @@ def _trade_view(row: Row) -> TradeView:
         signal_id=row["signal_id"],
         fills=row["fills"],
     )
-
-
-def _reason(row: Row) -> str | None:
-    if row["closed_at"] is None:
-        return None
-    if row["is_liquidated"]:
-        return "liquidation"
-    # A position of the bot's own gets its reason a moment after the fill that ended it.
-    return row["close_reason"] or ("closed_elsewhere" if row["position_id"] is None else None)
 
 
 def _performance(connection: Connection, since: datetime, until: datetime) -> Performance:
@@ -248,7 +234,7 @@ def _ended(since: datetime) -> Select[Any]:
 
 def _extreme(connection: Connection, since: datetime, order: Any) -> TradeView | None:  # noqa: ANN401 - as above
     ours = and_(trades.c.closed_at >= since, trades.c.position_id.is_not(None))
-    row = connection.execute(_TRADES.where(ours).order_by(order).limit(1)).mappings().one_or_none()
+    row = connection.execute(select(trades).where(ours).order_by(order).limit(1)).mappings().one_or_none()
     return None if row is None else _trade_view(row)
 
 

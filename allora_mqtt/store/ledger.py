@@ -129,13 +129,14 @@ class Ledger:
 
     async def close_position(self, position_id: str, at: datetime, reason: str, closed_pnl_usd: Decimal) -> None:
         """Store that a position of ours is gone, and why."""
-        await self._database.write(
-            lambda connection: connection.execute(
-                update(positions)
-                .where(positions.c.position_id == position_id)
-                .values(closed_at=at, close_reason=reason, closed_pnl_usd=closed_pnl_usd)
-            )
-        )
+        closed = {"closed_at": at, "close_reason": reason, "closed_pnl_usd": closed_pnl_usd}
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(positions).where(positions.c.position_id == position_id).values(**closed))
+            ended = trades.c.position_id == position_id, trades.c.closed_at.is_not(None)
+            connection.execute(update(trades).where(*ended).values(reason=reason))
+
+        await self._database.write(work)
 
     async def open_positions(self) -> list[Row]:
         """Return the positions of ours that are open."""

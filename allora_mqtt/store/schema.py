@@ -261,6 +261,7 @@ trades = Table(
     Column("opened_at", Moment, nullable=False),
     Column("last_at", Moment, nullable=False, index=True),
     Column("closed_at", Moment, index=True),
+    Column("reason", Text),
     Column("holding_ms", BigInteger),
     Column("is_whole", Boolean, nullable=False),
     Column("is_liquidated", Boolean, nullable=False),

@@ -19,6 +19,8 @@ _VISIBLE_AFTER: Final = timedelta(seconds=30)
 """How long after the full hour the exchange is given to show what it has paid."""
 _AGAIN_AFTER: Final = timedelta(minutes=1)
 """The pause after a look that failed."""
+_NOTHING_YET: Final = timedelta(minutes=5)
+"""The pause after a look that found nothing new though there is a position: it has been paid for, or will be."""
 _OVERLAP: Final = timedelta(hours=1)
 """What was told late last time is told this time."""
 _FIRST_LOOK: Final = timedelta(days=1)
@@ -28,8 +30,9 @@ _HOUR: Final = timedelta(hours=1)
 class Bookkeeping:
     """Takes over what the account paid and was paid for holding positions, and keeps the books from growing for ever.
 
-    One request (weight 20) at start, one after each full hour in which there was a position, and one after a position
-    has ended, so that its result is complete.
+    One request (weight 20) at start, one after each full hour in which there was a position (and every few minutes
+    until that shows something, while there still is one), and one after a position has ended, so that its result is
+    complete.
 
     Args:
         hyperliquid: where funding is told.
@@ -54,6 +57,7 @@ class Bookkeeping:
         self._has_held = False
         self._looked_at: datetime | None = None
         self._failed_at: datetime | None = None
+        self._found_nothing_at: datetime | None = None
         self._tidied_on: date | None = None
 
     async def run(self) -> None:
@@ -82,7 +86,7 @@ class Bookkeeping:
             return
         account = self._portfolio.account
         self._has_held |= account is not None and bool(account.positions)
-        if self._is_due or (self._has_held and self._hour_has_ended(now)):
+        if self._is_due or (self._has_held and (self._hour_has_ended(now) or self._is_expected(now))):
             await self._take_funding(now)
         if self._tidied_on != now.date():
             await self._ledger.tidy(now)
@@ -96,6 +100,9 @@ class Bookkeeping:
             (self._looked_at - _VISIBLE_AFTER).timestamp() // _HOUR.total_seconds()
         )
 
+    def _is_expected(self, now: datetime) -> bool:
+        return self._found_nothing_at is not None and now - self._found_nothing_at >= _NOTHING_YET
+
     async def _take_funding(self, now: datetime) -> None:
         if self._looked_at is None:
             await self._ledger.book_fills()
@@ -108,6 +115,7 @@ class Bookkeeping:
         except BotError:
             self._is_due = True
             raise
+        self._found_nothing_at = None if count else now
         self._looked_at, self._has_held = now, False
         if count:
             log.info("Funding: %d payments booked", count)

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from allora_mqtt.protocol.books import TradeView
+from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.store.books import Books
 from tests.integration.trading.bench import BTC, ETH, SOL, Bench, Bot, until
 
@@ -42,6 +43,7 @@ async def test_the_accounts_money_is_its_start_and_what_the_books_say(bench: Ben
     bench.by_hand("BNB", "0.3", is_buy=False)
     bot = await bench.start({"ETH": ETH, "BTC": BTC, "SOL": SOL}, max_daily_loss_pct=50)
     await bench.holding("ETH", "BTC", "SOL")
+    bot.follow({}, Mode.STANDBY)
     bench.clock.advance(3 * 3600)
     await until(lambda: len(bench.account.fundings) == 12, "three hours of funding for four positions")
     await bench.shift("ETH", 1.012)  # the target
@@ -58,7 +60,7 @@ async def test_the_accounts_money_is_its_start_and_what_the_books_say(bench: Ben
     assert bench.account.cash_usd - 10_000 == booked(bench)
     trades = await whole_trades(bot)
     assert sum((trade.pnl_usd for trade in trades), Decimal(0)) == booked(bench)
-    found = {(trade.symbol, str(trade.side), trade.ours, trade.reason) for trade in trades}
+    found: set[tuple[object, ...]] = {(trade.symbol, str(trade.side), trade.ours, trade.reason) for trade in trades}
     assert found == {
         ("ETH", "LONG", True, "target"),
         ("BTC", "SHORT", True, "stop"),
@@ -66,8 +68,9 @@ async def test_the_accounts_money_is_its_start_and_what_the_books_say(bench: Ben
         ("BNB", "SHORT", False, "closed_elsewhere"),
         ("BNB", "LONG", False, "closed_elsewhere"),
     }
-    assert all((trade.topic_id, trade.signal_id) != (None, None) for trade in trades if trade.ours)
+    assert all(trade.topic_id and trade.signal_id for trade in trades if trade.ours)
     assert all(trade.funding_usd for trade in trades if trade.symbol != "BNB" or trade.side == "SHORT")
+    assert all(closed.pnl_usd is not None and closed.fees_usd for closed in bot.seen.closed)
     performance = await Books(bot.database).performance(bench.clock.now() - timedelta(days=1), bench.clock.now())
     assert performance.pnl_usd == booked(bench)
     assert sum((day.pnl_usd for day in performance.days), Decimal(0)) == booked(bench)
@@ -81,6 +84,8 @@ async def test_funding_is_taken_over_once_and_after_a_time_away(bench: Bench) ->
     bot = await bench.start({"ETH": ETH})
     await bench.holding("ETH")
     bench.clock.advance(3600)
+    await until(lambda: bench.account.fundings, "the first hour at the exchange")
+    bench.clock.advance(301)
     await until(lambda: bench.stored("select 1 from funding"), "the first hour")
     await bench.stop(bot)
     bench.clock.advance(2 * 3600)
@@ -88,6 +93,8 @@ async def test_funding_is_taken_over_once_and_after_a_time_away(bench: Bench) ->
     bot = await bench.start({"ETH": ETH})
     await until(lambda: len(bench.stored("select 1 from funding")) == 3, "what was paid meanwhile")
     bench.clock.advance(3600)
+    await until(lambda: len(bench.account.fundings) == 4, "the next hour at the exchange")
+    bench.clock.advance(301)
     await until(lambda: len(bench.stored("select 1 from funding")) == 4, "the next hour")
     paid = {(line["time"], Decimal(line["delta"]["usdc"])) for line in bench.account.fundings}
     stored = bench.stored("select funding_id, amount_usd, trade_id is not null from funding")
@@ -120,5 +127,6 @@ async def test_a_liquidation_is_a_trade_that_says_so(bench: Bench) -> None:
     await bench.shift("ETH", 0.9)
     await bench.closed("liquidation")
     (trade,) = await whole_trades(bot)
-    assert (trade.reason, trade.open_size) == ("liquidation", 0)
+    assert trade.reason == "liquidation"
+    assert trade.open_size == 0
     assert trade.pnl_usd == booked(bench)

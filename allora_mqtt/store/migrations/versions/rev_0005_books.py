@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.String(32), nullable=False),
         sa.Column("last_at", sa.String(32), nullable=False),
         sa.Column("closed_at", sa.String(32), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("holding_ms", sa.BigInteger(), nullable=True),
         sa.Column("is_whole", sa.Boolean(), nullable=False),
         sa.Column("is_liquidated", sa.Boolean(), nullable=False),
