@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.store import upsert
 from allora_mqtt.store.round_trips import BookedFill, RoundTrip, follow
-from allora_mqtt.store.schema import Moment, day_results, fills, funding, positions, trades
+from allora_mqtt.store.schema import day_results, fills, funding, positions, trades
 
 _ZERO: Final = Decimal(0)
 
@@ -66,17 +66,17 @@ def unbooked_symbols(connection: Connection) -> list[str]:
 
 def book_symbol(connection: Connection, symbol: str) -> None:
     """Bring the trades of a symbol up to its fills."""
-    first_at = connection.execute(_unbooked(symbol, func.min(fills.c.at, type_=Moment))).scalar_one()
-    if first_at is None:
+    new = _unbooked(connection, symbol)
+    if not new:
         return
+    first_at = new[0].at
     last = _newest_trade(connection, symbol)
     if last is not None and first_at <= last.last_at:
         _take_apart(connection, symbol, first_at)
-        last = _newest_trade(connection, symbol)
+        last, new = _newest_trade(connection, symbol), _unbooked(connection, symbol)
     changed: dict[str, RoundTrip] = {} if last is None else {last.trade_id: last}
-    found = connection.execute(_unbooked(symbol, *fills.c).order_by(fills.c.at, fills.c.fill_id)).mappings()
     owners: list[dict[str, str]] = []
-    for step in follow(last if last is not None and last.open_size else None, [_booked_fill(row) for row in found]):
+    for step in follow(last if last is not None and last.open_size else None, new):
         changed |= {trade.trade_id: trade for trade in step.changed}
         owners.append({"one": step.fill.fill_id, "owner": step.trade_id})
     mark = update(fills).where(fills.c.fill_id == bindparam("one")).values(trade_id=bindparam("owner"))
@@ -97,10 +97,8 @@ def _take_apart(connection: Connection, symbol: str, since: datetime) -> None:
     while begins != reached:
         # A trade that began when another was turned round goes back to that one, and so on.
         reached = begins
-        first = select(func.min(trades.c.opened_at, type_=Moment)).where(
-            trades.c.symbol == symbol, trades.c.last_at >= begins
-        )
-        begins = min(begins, connection.execute(first).scalar_one())
+        later = select(trades.c.opened_at).where(trades.c.symbol == symbol, trades.c.last_at >= begins)
+        begins = min(connection.execute(later).scalars(), default=begins)
     affected = select(trades.c.trade_id).where(trades.c.symbol == symbol, trades.c.last_at >= begins)
     ids = list(connection.execute(affected).scalars())
     for table in (fills, funding):
@@ -222,8 +220,12 @@ def _newest_trade(connection: Connection, symbol: str) -> RoundTrip | None:
     )
 
 
-def _unbooked(symbol: str, *what: Any) -> Select[Any]:  # noqa: ANN401 - columns or functions of them
-    return select(*what).where(fills.c.symbol == symbol, fills.c.trade_id.is_(None))
+def _unbooked(connection: Connection, symbol: str) -> list[BookedFill]:
+    """Return the fills of a symbol that are in no trade, by time."""
+    # Sorted here: the database would read all fills of the symbol for the sake of their order.
+    query = select(fills).where(fills.c.trade_id.is_(None), fills.c.symbol == symbol)
+    found = [_booked_fill(row) for row in connection.execute(query).mappings()]
+    return sorted(found, key=lambda fill: (fill.at, fill.fill_id))
 
 
 def _booked_fill(row: Mapping[Any, Any]) -> BookedFill:

@@ -145,12 +145,9 @@ class Ledger:
 
     async def last_stopped_at(self) -> dict[str, datetime]:
         """Return, by symbol, when a stop last closed a position."""
-        query = select(positions.c.symbol, positions.c.closed_at).where(positions.c.close_reason == "stop")
-        return await self._database.read(
-            lambda connection: {
-                row.symbol: row.closed_at for row in connection.execute(query.order_by(positions.c.closed_at))
-            }
-        )
+        last = func.max(positions.c.closed_at, type_=positions.c.closed_at.type).label("at")
+        query = select(positions.c.symbol, last).where(positions.c.close_reason == "stop").group_by(positions.c.symbol)
+        return await self._database.read(lambda connection: {row.symbol: row.at for row in connection.execute(query)})
 
     async def entered_predictions(self, since: datetime) -> set[tuple[int, datetime]]:
         """Return topic and time of the predictions that were traded on."""

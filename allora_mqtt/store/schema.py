@@ -214,18 +214,13 @@ fills = Table(
     Column("closed_pnl_usd", Money, nullable=False),
     Column("at", Moment, nullable=False, index=True),
     Column("start_position", Money),
-    Column("trade_id", String(64), index=True),
+    Column("trade_id", String(64)),
 )
 """`start_position` is what was held before the fill, in coins; `trade_id` the round trip it belongs to (one that turns
 a position round belongs to the one it ends), empty until it is booked."""
 
 Index("ix_fills_symbol_at", fills.c.symbol, fills.c.at)
-Index(
-    "ix_fills_unbooked",
-    fills.c.symbol,
-    sqlite_where=fills.c.trade_id.is_(None),
-    postgresql_where=fills.c.trade_id.is_(None),
-)
+Index("ix_fills_trade_id_symbol", fills.c.trade_id, fills.c.symbol)
 
 funding = Table(
     "funding",
@@ -236,18 +231,13 @@ funding = Table(
     Column("rate", Money, nullable=False),
     Column("size", Money, nullable=False),
     Column("at", Moment, nullable=False, index=True),
-    Column("trade_id", String(64), index=True),
+    Column("trade_id", String(64)),
 )
 """What positions paid (below zero) or were paid each hour; `trade_id` is empty while no round trip is known that was
 open then."""
 
 Index("ix_funding_symbol_at", funding.c.symbol, funding.c.at)
-Index(
-    "ix_funding_unbooked",
-    funding.c.symbol,
-    sqlite_where=funding.c.trade_id.is_(None),
-    postgresql_where=funding.c.trade_id.is_(None),
-)
+Index("ix_funding_trade_id_symbol", funding.c.trade_id, funding.c.symbol)
 
 trades = Table(
     "trades",

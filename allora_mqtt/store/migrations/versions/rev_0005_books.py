@@ -5,7 +5,6 @@ The fills that are there are summed into daily results here, and become round tr
 
 from collections import defaultdict
 from decimal import Decimal
-from typing import Final
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,8 +14,6 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_UNBOOKED: Final = sa.text("trade_id IS NULL")
-
 
 def upgrade() -> None:
     """Create the tables and fill the daily results."""
@@ -24,8 +21,7 @@ def upgrade() -> None:
     op.add_column("fills", sa.Column("trade_id", sa.String(length=64), nullable=True))
     op.drop_index("ix_fills_symbol", "fills")
     op.create_index("ix_fills_symbol_at", "fills", ["symbol", "at"])
-    op.create_index("ix_fills_trade_id", "fills", ["trade_id"])
-    op.create_index("ix_fills_unbooked", "fills", ["symbol"], sqlite_where=_UNBOOKED, postgresql_where=_UNBOOKED)
+    op.create_index("ix_fills_trade_id_symbol", "fills", ["trade_id", "symbol"])
     op.create_table(
         "funding",
         sa.Column("funding_id", sa.String(length=64), nullable=False),
@@ -39,8 +35,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_funding_at", "funding", ["at"])
     op.create_index("ix_funding_symbol_at", "funding", ["symbol", "at"])
-    op.create_index("ix_funding_trade_id", "funding", ["trade_id"])
-    op.create_index("ix_funding_unbooked", "funding", ["symbol"], sqlite_where=_UNBOOKED, postgresql_where=_UNBOOKED)
+    op.create_index("ix_funding_trade_id_symbol", "funding", ["trade_id", "symbol"])
     op.create_table(
         "trades",
         sa.Column("trade_id", sa.String(length=64), nullable=False),
