@@ -43,6 +43,7 @@ from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
+from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.journal import Changes, Journal, Saved
 from allora_mqtt.store.ledger import Ledger
@@ -212,7 +213,7 @@ async def _build(
         reporter,
         lookout,
         journal,
-        ledger,
+        Books(database),
         settings.trade.hard_limits,
         settings.bot.crypto_sets,
         reload,

@@ -20,10 +20,9 @@ from allora_mqtt.protocol.commands import Body, Mode, SetMode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected, WarningCode
 from allora_mqtt.protocol.messages import CatalogMatch, Warn
 from allora_mqtt.protocol.runtime import HardLimits, describe
+from allora_mqtt.store.books import Books
 from allora_mqtt.store.journal import Journal
-from allora_mqtt.store.ledger import DayResult, Ledger
 from allora_mqtt.trading.engine import Engine, Orders
-from allora_mqtt.trading.reconciler import fill_view
 
 _CATALOG_WAIT_S: Final = 15.0
 """A command that comes while the bot starts waits this long for the catalog."""
@@ -41,7 +40,7 @@ class BotHandlers:
         reporter: publishes.
         lookout: knows of a second bot.
         journal: for `history`.
-        ledger: for `trades` and `performance`.
+        books: for `trades` and `performance`.
         hard_limits: bound what `config` may be set to.
         crypto_sets: symbols by the name of their set; may be replaced by `reload_config`.
         on_stop_flatten: whether STOPPED closes the positions.
@@ -56,7 +55,7 @@ class BotHandlers:
         reporter: Reporter,
         lookout: Lookout,
         journal: Journal,
-        ledger: Ledger,
+        books: Books,
         hard_limits: HardLimits,
         crypto_sets: Mapping[str, list[str]],
         reload: Callable[[], list[str]],
@@ -69,7 +68,7 @@ class BotHandlers:
         self._reporter = reporter
         self._lookout = lookout
         self._journal = journal
-        self._ledger = ledger
+        self._books = books
         self._hard_limits = hard_limits
         self._reload = reload
         self._shut_down = shut_down
@@ -240,18 +239,14 @@ class BotHandlers:
         symbol, catalog = body.symbol, self._engine.feed.catalog
         if symbol is not None and catalog is not None:
             symbol = catalog.resolve(symbol)
-        rows = await self._ledger.trades(body.limit, symbol, body.since)
-        return Outcome({"trades": [fill_view(row).model_dump(mode="json") for row in rows]})
+        read = self._books.fills if body.kind == "fills" else self._books.trades
+        page = await read(body.limit, symbol, body.since, body.before)
+        return Outcome(page.model_dump(mode="json", exclude={"trades", "fills"} - {body.kind}))
 
     async def _performance(self, body: commands.Performance, _seq: int, _desired: Desired) -> Outcome:
-        since = self._clock() - timedelta(days=body.days)
-        days, coins = await self._ledger.results(since)
-        curve: list[JsonValue] = [
-            {"at": row["at"].isoformat(timespec="seconds"), "equity_usd": float(row["equity_usd"])}
-            for row in await self._ledger.equity_since(since)
-        ]
-        step = max(1, len(curve) // 500)
-        return Outcome({"days": _results(days), "coins": _results(coins), "equity": curve[::step]})
+        now = self._clock()
+        since = body.since or now - timedelta(days=body.days - 1)
+        return Outcome((await self._books.performance(since, now)).model_dump(mode="json"))
 
     async def _search_catalog(self, body: commands.SearchCatalog, _seq: int, desired: Desired) -> Outcome:
         catalog, quotes = await self._catalog(), self._engine.feed.quotes
@@ -279,17 +274,3 @@ class BotHandlers:
 
     async def _catalog(self) -> Catalog:
         return await self._engine.catalog(_CATALOG_WAIT_S)
-
-
-def _results(rows: list[DayResult]) -> list[JsonValue]:
-    return [
-        {
-            "key": row.key,
-            "closed_pnl_usd": float(row.closed_pnl_usd),
-            "fees_usd": float(row.fees_usd),
-            "fills": row.fills,
-            "wins": row.wins,
-            "losses": row.losses,
-        }
-        for row in rows
-    ]

@@ -6,8 +6,10 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from allora_mqtt.market.wire import (
+    optional_decimal,
     optional_positive,
     to_amount,
+    to_cash,
     to_decimal,
     to_int,
     to_positive,
@@ -82,7 +84,13 @@ class OrderState:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A trade of the account. `direction` is the exchange's word, such as `Close Long`; `at` is unix seconds."""
+    """A trade of the account.
+
+    Attributes:
+        direction: the exchange's word, such as `Close Long`.
+        at: unix seconds.
+        start_position: the position before it in coins, below zero for a short one; None where that is not told.
+    """
 
     tid: int
     oid: int
@@ -95,6 +103,25 @@ class Fill:
     fee_usd: Decimal
     closed_pnl_usd: Decimal
     at: float
+    start_position: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FundingPayment:
+    """What a position paid or was paid at the end of an hour.
+
+    Attributes:
+        time_ms: when, unix milliseconds.
+        amount_usd: below zero when it was paid, above when it was received.
+        rate: for that hour, as a fraction.
+        size: of the position in coins, below zero for a short one.
+    """
+
+    symbol: str
+    time_ms: int
+    amount_usd: Decimal
+    rate: Decimal
+    size: Decimal
 
 
 def parse_account(raw: Mapping[str, Any], at: float) -> AccountState:
@@ -179,6 +206,15 @@ def parse_fills(raw: list[Mapping[str, Any]]) -> list[Fill]:
     return [_fill(entry) for entry in raw if not _is_spot(entry["coin"])]
 
 
+def parse_fundings(raw: list[Mapping[str, Any]]) -> list[FundingPayment]:
+    """Read `userFunding`.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: the answer has another shape.
+    """
+    return [_funding(entry) for entry in raw]
+
+
 def parse_order_status(raw: Mapping[str, Any]) -> OrderState | None:
     """Read `orderStatus`; None for an order that the exchange does not know.
 
@@ -238,9 +274,22 @@ def _fill(raw: Mapping[str, Any]) -> Fill:
         direction=to_text(raw["dir"]),
         size=to_positive(raw["sz"]),
         price=to_positive(raw["px"]),
-        fee_usd=to_decimal(raw["fee"]),
-        closed_pnl_usd=to_decimal(raw["closedPnl"]),
+        fee_usd=to_cash(raw["fee"]),
+        closed_pnl_usd=to_cash(raw["closedPnl"]),
         at=to_time_s(raw["time"], per_second=1000),
+        start_position=optional_decimal(raw.get("startPosition")),
+    )
+
+
+def _funding(raw: Mapping[str, Any]) -> FundingPayment:
+    to_time_s(raw["time"], per_second=1000)
+    delta = raw["delta"]
+    return FundingPayment(
+        symbol=to_symbol(delta["coin"]),
+        time_ms=to_int(raw["time"]),
+        amount_usd=to_cash(delta["usdc"]),
+        rate=to_decimal(delta["fundingRate"]),
+        size=to_decimal(delta["szi"]),
     )
 
 

@@ -23,12 +23,14 @@ from urllib3.exceptions import HTTPError
 from allora_mqtt.market.account import (
     AccountState,
     Fill,
+    FundingPayment,
     OrderState,
     PositionState,
     RestingOrder,
     is_unified,
     parse_account,
     parse_fills,
+    parse_fundings,
     parse_mode,
     parse_order_status,
     parse_orders,
@@ -59,6 +61,7 @@ from allora_mqtt.market.orders import (
     order_action,
     parse_results,
 )
+from allora_mqtt.market.pages import Page, parse_page, read_pages
 from allora_mqtt.market.signing import Envelope, Signer, hide_key
 from allora_mqtt.market.wire import to_positive
 from allora_mqtt.protocol.errors import BotError, ErrorCode
@@ -68,6 +71,7 @@ __all__ = [
     "DuplicateNonce",
     "Envelope",
     "Fill",
+    "FundingPayment",
     "Hyperliquid",
     "OrderResult",
     "OrderSpec",
@@ -87,6 +91,8 @@ _UNSHARP_S = 2.0
 """What the exchange's own time may lag behind on its way; less than that is no difference between two clocks."""
 _MAX_FILL_PAGES = 10
 _MODE_FOR_S = 600.0
+_FUNDINGS_PER_PAGE = 500
+_MAX_FUNDING_PAGES = 50
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 _T = TypeVar("_T")
@@ -231,17 +237,31 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        found: dict[tuple[int, int], Fill] = {}
-        start_ms = since_ms
-        for _ in range(_MAX_FILL_PAGES):
+
+        async def ask(start_ms: int) -> Page[Fill]:
             call = partial(self._info.user_fills_by_time, self._account, start_ms)
-            rows, fills, newest_ms = await self._read("the fills", call, _fill_page)
-            # One trade id can belong to two orders of the same account.
-            found.update({(fill.tid, fill.oid): fill for fill in fills})
-            if rows < _FILLS_PER_PAGE or newest_ms <= start_ms:
-                break
-            start_ms = newest_ms
+            return await self._read("the fills", call, partial(parse_page, parse_fills))
+
+        fills = await read_pages(ask, since_ms, _FILLS_PER_PAGE, _MAX_FILL_PAGES)
+        # One trade id can belong to two orders of the same account.
+        found = {(fill.tid, fill.oid): fill for fill in fills}
         return sorted(found.values(), key=lambda fill: (fill.at, fill.tid))
+
+    async def fundings(self, since_ms: int) -> list[FundingPayment]:
+        """The account's funding payments from a moment on (unix milliseconds), oldest first; at most about 25,000.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+
+        async def ask(start_ms: int) -> Page[FundingPayment]:
+            call = partial(self._info.user_funding_history, self._account, start_ms)
+            return await self._read("the funding", call, partial(parse_page, parse_fundings))
+
+        payments = await read_pages(ask, since_ms, _FUNDINGS_PER_PAGE, _MAX_FUNDING_PAGES)
+        # A position pays once an hour, so time and symbol say which payment it is.
+        found = {(payment.time_ms, payment.symbol): payment for payment in payments}
+        return [found[key] for key in sorted(found)]
 
     async def minute_closes(self, symbol: str, since_s: float, until_s: float) -> dict[int, Decimal]:
         """The closing price of each minute with a trade, by the unix second at which it began; at most the newest 5000.
@@ -434,9 +454,3 @@ def _meta_and_contexts(raw: object) -> tuple[dict[str, Any], list[Any]]:
 
 def _closes(raw: object) -> dict[int, Decimal]:
     return {int(row["t"]) // 1000: to_positive(row["c"]) for row in _list(raw)}
-
-
-def _fill_page(raw: object) -> tuple[int, list[Fill], int]:
-    """How many rows a page has, its fills, and the newest time in it (spot fills count towards the page)."""
-    rows = _list(raw)
-    return len(rows), parse_fills(rows), max((int(row["time"]) for row in rows), default=0)

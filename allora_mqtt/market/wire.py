@@ -8,6 +8,7 @@ _MAX_DIGITS_TEXT = 100
 _MAX_MAGNITUDE = 20
 _MAX_INT = 2**63
 """What databases keep a whole number in."""
+_MAX_CASH_USD = 100_000_000
 _MAX_TIME_S = 100_000_000_000
 """The year 5138: far enough for a time in seconds, and not enough for one in milliseconds."""
 _MAX_TEXT = 64
@@ -43,6 +44,18 @@ def to_decimal(raw: object) -> Decimal:
         return Decimal(0)
     if abs(value.adjusted()) > _MAX_MAGNITUDE:
         raise ValueError(f"{text!r} is out of any plausible range")
+    return value
+
+
+def to_cash(raw: object) -> Decimal:
+    """Read what one fill or one hour of funding brought or cost, in USD.
+
+    Raises:
+        ValueError: as `to_decimal`, and for more than the exchange lets anybody have in one order.
+    """
+    value = to_decimal(raw)
+    if abs(value) > _MAX_CASH_USD:
+        raise ValueError(f"{value} USD is out of any plausible range")
     return value
 
 

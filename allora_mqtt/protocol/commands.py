@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, field_validator
 
+from allora_mqtt.protocol.cursor import Cursor
 from allora_mqtt.protocol.errors import excerpt
 from allora_mqtt.protocol.model import NOT_BOOL, Model, Timestamp
 from allora_mqtt.protocol.topics import SYMBOL_PATTERN, Address, Slot
@@ -229,19 +230,25 @@ class History(Action):
 
 
 class Trades(Action):
-    """The newest fills, of one symbol or of all."""
+    """The newest round trips or fills, of one symbol or of all."""
 
     name: ClassVar[str] = "trades"
     limit: _Limit = 50
     symbol: Symbol | None = None
     since: Timestamp | None = None
+    kind: Literal["trades", "fills"] = "trades"
+    before: Cursor | None = None
+    """The page after an earlier answer: what that called `next`."""
 
 
 class Performance(Action):
-    """Profit and loss by day and by coin."""
+    """Profit and loss by day, coin and topic, and how the trades went."""
 
     name: ClassVar[str] = "performance"
     days: Annotated[int, Field(ge=1, le=3650), NOT_BOOL] = 30
+    """UTC days, today among them."""
+    since: Timestamp | None = None
+    """From the UTC day of this time on; instead of `days`."""
 
 
 class SearchCatalog(Action):

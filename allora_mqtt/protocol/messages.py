@@ -184,6 +184,13 @@ class PositionClosed(Model):
     side: Side
     size: Amount
     closed_pnl_usd: Amount
+    """Before fees and funding."""
+    fees_usd: Amount | None
+    """Of entry and exit; None, as the next two, when the fills are not known."""
+    funding_usd: Amount | None
+    """As far as it is known: the last hour may still follow, and is in the answer to `trades` then."""
+    pnl_usd: Amount | None
+    """Closed PnL less fees plus funding."""
     reason: str
     at: Timestamp
 

@@ -68,6 +68,8 @@ class Exchange:
             with one status for the whole batch, and nothing of the batch is done.
         """
         moment = Moment(self.market, now_s)
+        # Who opens a position after the full hour pays nothing for that hour.
+        pay_funding(self.state, moment)
         for request in requests:
             rejection = rules.static_rejection(self.market.universe, request, grouping)
             if rejection is None and self._has_open_cloid(account, request):

@@ -38,7 +38,8 @@ def book_fill(account: Account, asset: Asset, order: Order, fill: Fill, tid: int
     """
     start = account.szi(asset.index)
     signed = fill.size if order.request.is_buy else -fill.size
-    closed_pnl = _move_position(account, asset, signed, fill.px)
+    # What is told is what is booked: the exchange counts in millionths of a USD.
+    closed_pnl = _move_position(account, asset, signed, fill.px).quantize(Decimal(1).scaleb(-_USD_DECIMALS))
     account.cash_usd += closed_pnl - fill.fee_usd
     account.volume_usd += fill.px * fill.size
     order.filled += fill.size

@@ -1,35 +1,23 @@
 """The books: signals, orders, fills, positions, equity and the audit trail."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from pydantic import JsonValue
 from sqlalchemy import Connection, Select, func, insert, select, update
 
-from allora_mqtt.store import upsert
+from allora_mqtt.store import booking, retention, upsert
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.schema import equity, events, fills, orders, positions, signals, state
+from allora_mqtt.store.schema import equity, events, fills, funding, orders, positions, signals, state, trades
 
 Row = Mapping[str, Any]
 """A row of a table, by column name."""
 
 _NONCE = "nonce"
 """The key of the highest nonce of an action that was no order."""
-
-
-@dataclass(frozen=True, slots=True)
-class DayResult:
-    """What one day, or one coin, brought: realised profit and loss and fees, in USD."""
-
-    key: str
-    closed_pnl_usd: Decimal
-    fees_usd: Decimal
-    fills: int
-    wins: int
-    losses: int
 
 
 class Ledger:
@@ -114,11 +102,31 @@ class Ledger:
 
     async def add_fills(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Store fills and return those that are new."""
+        return await self._database.write(lambda connection: booking.add_fills(connection, rows))
 
-        def work(connection: Connection) -> list[Mapping[str, Any]]:
-            return [row for row in rows if upsert.add_if_new(connection, fills, row)]
+    async def add_funding(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Store funding payments and return how many of them are new."""
+        return await self._database.write(lambda connection: booking.add_funding(connection, rows))
 
-        return await self._database.write(work)
+    async def newest_funding_at(self) -> datetime | None:
+        """Return when the newest stored funding payment was made."""
+        query = select(funding.c.at).order_by(funding.c.at.desc()).limit(1)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+
+    async def oldest_fill_at(self) -> datetime | None:
+        """Return when the oldest stored fill happened."""
+        query = select(fills.c.at).order_by(fills.c.at).limit(1)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+
+    async def book_fills(self) -> None:
+        """Make round trips of fills that are in none, as those of an older version's database."""
+        for symbol in await self._database.read(booking.unbooked_symbols):
+            await self._database.write(partial(booking.book_symbol, symbol=symbol))
+
+    async def trade_of(self, position_id: str) -> Row | None:
+        """Return the round trip of a position of ours, as far as it is known."""
+        query = select(trades).where(trades.c.position_id == position_id).limit(1)
+        return next(iter(await self._database.read(lambda connection: _rows(connection, query))), None)
 
     async def newest_fill_at(self) -> datetime | None:
         """Return when the newest stored fill happened."""
@@ -140,13 +148,14 @@ class Ledger:
 
     async def close_position(self, position_id: str, at: datetime, reason: str, closed_pnl_usd: Decimal) -> None:
         """Store that a position of ours is gone, and why."""
-        await self._database.write(
-            lambda connection: connection.execute(
-                update(positions)
-                .where(positions.c.position_id == position_id)
-                .values(closed_at=at, close_reason=reason, closed_pnl_usd=closed_pnl_usd)
-            )
-        )
+        closed = {"closed_at": at, "close_reason": reason, "closed_pnl_usd": closed_pnl_usd}
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(positions).where(positions.c.position_id == position_id).values(**closed))
+            ended = trades.c.position_id == position_id, trades.c.closed_at.is_not(None)
+            connection.execute(update(trades).where(*ended).values(reason=reason))
+
+        await self._database.write(work)
 
     async def open_positions(self) -> list[Row]:
         """Return the positions of ours that are open."""
@@ -155,14 +164,10 @@ class Ledger:
 
     async def last_stopped_at(self) -> dict[str, datetime]:
         """Return, by symbol, when a stop or a liquidation last closed a position."""
-        query = select(positions.c.symbol, positions.c.closed_at).where(
-            positions.c.close_reason.in_(["stop", "liquidation"])
-        )
-        return await self._database.read(
-            lambda connection: {
-                row.symbol: row.closed_at for row in connection.execute(query.order_by(positions.c.closed_at))
-            }
-        )
+        last = func.max(positions.c.closed_at, type_=positions.c.closed_at.type).label("at")
+        hurt = positions.c.close_reason.in_(["stop", "liquidation"])
+        query = select(positions.c.symbol, last).where(hurt).group_by(positions.c.symbol)
+        return await self._database.read(lambda connection: {row.symbol: row.at for row in connection.execute(query)})
 
     async def entered_predictions(self, since: datetime) -> set[tuple[int, datetime]]:
         """Return topic and time of the predictions that were traded on."""
@@ -178,24 +183,14 @@ class Ledger:
         row = {"at": at, "equity_usd": equity_usd, "exposure_usd": exposure_usd}
         await self._database.write(lambda connection: upsert.put(connection, equity, row))
 
-    async def equity_since(self, since: datetime) -> list[Row]:
-        """Return the equity curve from a time on."""
-        query = select(equity).where(equity.c.at >= since).order_by(equity.c.at)
-        return await self._database.read(lambda connection: _rows(connection, query))
+    async def tidy(self, now: datetime) -> int:
+        """Remove what nobody needs any more and return how many rows that were."""
+        return await retention.tidy(self._database, now)
 
     def note(self, kind: str, content: Mapping[str, JsonValue], at: datetime) -> None:
         """Add to the audit trail, some time soon."""
         row = {"type": kind, "content": dict(content), "at": at}
         self._database.submit(lambda connection: connection.execute(insert(events).values(row)))
-
-    async def results(self, since: datetime) -> tuple[list[DayResult], list[DayResult]]:
-        """Return realised results by day and by coin, since a time."""
-        query = select(fills).where(fills.c.at >= since).order_by(fills.c.at)
-        rows = await self._database.read(lambda connection: _rows(connection, query))
-        return (
-            _summed(rows, lambda row: str(row["at"].date())),
-            _summed(rows, lambda row: str(row["symbol"])),
-        )
 
 
 def _kept_nonce(connection: Connection) -> int:
@@ -205,20 +200,3 @@ def _kept_nonce(connection: Connection) -> int:
 
 def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _summed(rows: Sequence[Row], key: Callable[[Row], str]) -> list[DayResult]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return [
-        DayResult(
-            key=name,
-            closed_pnl_usd=sum((row["closed_pnl_usd"] for row in group), Decimal(0)),
-            fees_usd=sum((row["fee_usd"] for row in group), Decimal(0)),
-            fills=len(group),
-            wins=sum(1 for row in group if row["closed_pnl_usd"] > 0),
-            losses=sum(1 for row in group if row["closed_pnl_usd"] < 0),
-        )
-        for name, group in groups.items()
-    ]

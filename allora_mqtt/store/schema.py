@@ -1,8 +1,8 @@
 """The tables, as SQLAlchemy Core sees them; `migrations/` brings a database here."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
+from decimal import Context, Decimal
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -21,6 +21,9 @@ from sqlalchemy import (
     false,
     text,
 )
+
+_NANO: Final = 9
+_WIDE: Final = Context(prec=100)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -55,6 +58,26 @@ class Money(TypeDecorator[Decimal]):
         """Read it back."""
         del dialect
         return None if value is None else Decimal(value)
+
+
+class NanoUsd(TypeDecorator[Decimal]):
+    """An amount of USD as a whole number of 1e-9 USD, so that the database sums it exactly.
+
+    The exchange books in 1e-6 USD. What is finer than 1e-9 is rounded to even; that is what `Money` is for.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
+        """Write the number of units."""
+        del dialect
+        return None if value is None else int(value.scaleb(_NANO, _WIDE).to_integral_value(context=_WIDE))
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Decimal | None:  # noqa: ANN401 - SQLAlchemy's signature
+        """Read it back as USD."""
+        del dialect
+        return None if value is None else Decimal(value).scaleb(-_NANO, _WIDE)
 
 
 metadata = MetaData(
@@ -182,7 +205,7 @@ fills = Table(
     Column("fill_id", String(64), primary_key=True),
     Column("oid", BigInteger, nullable=False),
     Column("order_id", String(34), index=True),
-    Column("symbol", String(20), nullable=False, index=True),
+    Column("symbol", String(20), nullable=False),
     Column("side", String(4), nullable=False),
     Column("direction", String(24), nullable=False),
     Column("size", Money, nullable=False),
@@ -190,7 +213,76 @@ fills = Table(
     Column("fee_usd", Money, nullable=False),
     Column("closed_pnl_usd", Money, nullable=False),
     Column("at", Moment, nullable=False, index=True),
+    Column("start_position", Money),
+    Column("trade_id", String(64)),
 )
+"""`start_position` is what was held before the fill, in coins; `trade_id` the round trip it belongs to (one that turns
+a position round belongs to the one it ends), empty until it is booked."""
+
+Index("ix_fills_symbol_at", fills.c.symbol, fills.c.at)
+Index("ix_fills_trade_id_symbol", fills.c.trade_id, fills.c.symbol)
+
+funding = Table(
+    "funding",
+    metadata,
+    Column("funding_id", String(64), primary_key=True),
+    Column("symbol", String(20), nullable=False),
+    Column("amount_usd", Money, nullable=False),
+    Column("rate", Money, nullable=False),
+    Column("size", Money, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
+    Column("trade_id", String(64)),
+)
+"""What positions paid (below zero) or were paid each hour; `trade_id` is empty while no round trip is known that was
+open then."""
+
+Index("ix_funding_symbol_at", funding.c.symbol, funding.c.at)
+Index("ix_funding_trade_id_symbol", funding.c.trade_id, funding.c.symbol)
+
+trades = Table(
+    "trades",
+    metadata,
+    Column("trade_id", String(64), primary_key=True),
+    Column("position_id", String(34), index=True),
+    Column("symbol", String(20), nullable=False),
+    Column("side", String(5), nullable=False),
+    Column("topic_id", Integer),
+    Column("signal_id", String(32)),
+    Column("opened_at", Moment, nullable=False),
+    Column("last_at", Moment, nullable=False, index=True),
+    Column("closed_at", Moment, index=True),
+    Column("reason", Text),
+    Column("holding_ms", BigInteger),
+    Column("is_whole", Boolean, nullable=False),
+    Column("is_liquidated", Boolean, nullable=False),
+    Column("open_size", Money, nullable=False),
+    Column("entry_size", Money, nullable=False),
+    Column("entry_value_usd", Money, nullable=False),
+    Column("exit_size", Money, nullable=False),
+    Column("exit_value_usd", Money, nullable=False),
+    Column("fills", Integer, nullable=False),
+    Column("closed_pnl_nano_usd", NanoUsd, nullable=False),
+    Column("fees_nano_usd", NanoUsd, nullable=False),
+    Column("funding_nano_usd", NanoUsd, nullable=False),
+    Column("pnl_nano_usd", NanoUsd, nullable=False),
+)
+"""Round trips, made of fills and funding: `trade_id` is the fill that began it, `position_id` the bot's own position,
+if it was one. `is_whole` is false when some of its fills are not in the books."""
+
+Index("ix_trades_symbol_opened_at", trades.c.symbol, trades.c.opened_at)
+Index("ix_trades_symbol_last_at", trades.c.symbol, trades.c.last_at)
+
+day_results = Table(
+    "day_results",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("symbol", String(20), primary_key=True),
+    Column("fills", Integer, nullable=False),
+    Column("closed_pnl_nano_usd", NanoUsd, nullable=False),
+    Column("fees_nano_usd", NanoUsd, nullable=False),
+    Column("funding_nano_usd", NanoUsd, nullable=False),
+)
+"""What the fills and the funding of a UTC day brought in one coin, whether or not a position ended."""
 
 positions = Table(
     "positions",

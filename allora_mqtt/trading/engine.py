@@ -115,6 +115,7 @@ class Engine:
                 tasks.create_task(self.feed.run())
                 tasks.create_task(self.reconciler.run(self._closer.protect))
                 tasks.create_task(self._thoughts.run())
+                tasks.create_task(self.reconciler.bookkeeping.run())
                 tasks.create_task(self._cycle())
         finally:
             # Nothing of the engine outlives it: what these would still store belongs to the next start.

@@ -16,6 +16,7 @@ from allora_mqtt.protocol.errors import BotError
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.trading.bookkeeping import Bookkeeping
 from allora_mqtt.trading.execution import Executor, Filled
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, Results
@@ -86,6 +87,7 @@ class Reconciler:
         self._settlement = Settlement(hyperliquid, ledger, clock, observer)
         self._protection = Protection(portfolio, clock)
         self.recovery = Recovery(hyperliquid, ledger, executor, self._settlement, portfolio, clock)
+        self.bookkeeping = Bookkeeping(hyperliquid, ledger, portfolio, clock)
         self.settings = settings
         self.trips: dict[str, Trip] = {}
         """The limits on losses that were reached and not reset, by name."""
@@ -288,6 +290,7 @@ class Reconciler:
         if reason is None:
             return
         del self._portfolio.holdings[holding.symbol]
+        self.bookkeeping.look_soon()
         if reason in _COOLS_DOWN:
             self._portfolio.cooling_until[holding.symbol] = self._clock().timestamp() + self.settings.cooldown_s
 

@@ -126,9 +126,18 @@ class Settlement:
         self._own_exits.pop(holding.symbol, None)
         del self._missing_since[holding.symbol]
         log.info("Position in %s closed (%s): %+.2f USD", holding.symbol, reason, pnl)
+        trade = await self._ledger.trade_of(holding.position_id)
         self._observer.on_position_closed(
             PositionClosed(
-                symbol=holding.symbol, side=holding.side, size=holding.size, closed_pnl_usd=pnl, reason=reason, at=now
+                symbol=holding.symbol,
+                side=holding.side,
+                size=holding.size,
+                closed_pnl_usd=pnl,
+                fees_usd=None if trade is None else trade["fees_nano_usd"],
+                funding_usd=None if trade is None else trade["funding_nano_usd"],
+                pnl_usd=None if trade is None else trade["pnl_nano_usd"],
+                reason=reason,
+                at=now,
             )
         )
         return reason
@@ -184,4 +193,5 @@ def fill_row(fill: Fill, owners: Mapping[int, str]) -> dict[str, Any]:
         "fee_usd": fill.fee_usd,
         "closed_pnl_usd": fill.closed_pnl_usd,
         "at": datetime.fromtimestamp(fill.at, UTC),
+        "start_position": fill.start_position,
     }

@@ -4,22 +4,35 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
+from allora_mqtt.protocol.books import Performance, TradesPage
 from allora_mqtt.protocol.commands import Envelope
 from allora_mqtt.protocol.messages import CatalogMatch, Response
-from allora_mqtt_cli import render
+from allora_mqtt_cli import performance, render
 from allora_mqtt_cli.outcome import describe
 from allora_mqtt_cli.output import Output
 
-_TRADES: Final = ("at", "symbol", "side", "direction", "size", "price", "fee_usd", "closed_pnl_usd")
+_FILLS: Final = ("at", "symbol", "side", "direction", "size", "price", "fee_usd", "closed_pnl_usd")
 _HISTORY: Final = ("received_at", "name", "said", "status", "source", "error")
 _LONGEST_SAID: Final = 60
 
 
 def show_trades(output: Output, response: Response) -> None:
-    """Show fills."""
-    _show(output, response.data, _TRADES)
+    """Show round trips or fills."""
+    try:
+        page = TradesPage.model_validate(response.data)
+    except ValidationError:
+        _show(output, response.data)
+        return
+    if page.trades:
+        output.show(performance.trades(page.trades))
+    elif page.fills:
+        output.show(render.records(_json_rows(page.fills), _FILLS, "fills"))
+    else:
+        output.say("Nothing yet.")
+    if page.next is not None:
+        output.note(f"More with --before {page.next}", "dim")
 
 
 def show_history(output: Output, response: Response) -> None:
@@ -48,18 +61,13 @@ def said(payload: JsonValue, channel: JsonValue = "mqtt") -> str:
 
 
 def show_performance(output: Output, response: Response) -> None:
-    """Show results by day and by coin, and the course of the equity in one line."""
-    data = dict(response.data)
-    course = data.pop("equity", None)
-    _show(output, data)
-    points = course if isinstance(course, list) else []
-    equity = [point["equity_usd"] for point in points if isinstance(point, dict) and "equity_usd" in point]
-    values = [value for value in equity if isinstance(value, int | float)]
-    if values:
-        first, last = values[0], values[-1]
-        output.say(
-            f"Equity from ${first:,.2f} to ${last:,.2f}; lowest ${min(values):,.2f}, highest ${max(values):,.2f}."
-        )
+    """Show sums, results by day, coin and topic, and the course of the equity."""
+    try:
+        figures = Performance.model_validate(response.data)
+    except ValidationError:
+        _show(output, response.data)
+        return
+    output.show(performance.summary(figures))
 
 
 def show_catalog(output: Output, response: Response) -> None:
@@ -77,6 +85,10 @@ def show_catalog(output: Output, response: Response) -> None:
         output.show(render.catalog(matches))
         return
     _show(output, response.data)
+
+
+def _json_rows(models: Sequence[BaseModel]) -> list[dict[str, JsonValue]]:
+    return [model.model_dump(mode="json") for model in models]
 
 
 def _show(output: Output, data: Mapping[str, JsonValue], columns: Sequence[str] = ()) -> None:

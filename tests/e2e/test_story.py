@@ -128,7 +128,7 @@ def test_from_standby_to_trades_and_back_by_mosquitto_pub_alone(
         assert all(request["action"]["grouping"] == "normalTpsl" for request in entries)
         assert len({request["signer"] for request in entries}) == 1
         trades = watcher.ask("trades")
-        assert {fill["symbol"] for fill in trades["data"]["trades"]} == {"BTC", "ETH"}
+        assert {trade["symbol"] for trade in trades["data"]["trades"]} == {"BTC", "ETH"}
 
         publish(bot, watcher, "mode/set", "STANDBY")
         watcher.wait("mode", "STANDBY")
@@ -163,7 +163,7 @@ def test_the_same_by_the_cli(start: Callable[..., Bot], installed: str, request:
         assert bot.cli_json("close", "ETH")["status"] == "EXECUTED"
         assert bot.cli_json("flatten", "--yes")["status"] == "EXECUTED"
         assert bot.cli_json("mode")["mode"] == "STANDBY"
-        assert len(bot.cli_json("trades")["data"]["trades"]) >= 4
+        assert len(bot.cli_json("trades", "--fills")["data"]["fills"]) >= 4
         assert bot.cli_json("config", "set", "price_gap_pct=0.4")["data"] == {"price_gap_pct": 0.4}
         refused = bot.cli("config", "set", "max_leverage=1000")
         assert (refused.returncode, "OUT_OF_RANGE" in refused.stderr) == (3, True)

@@ -24,6 +24,7 @@ from allora_mqtt.market.nonces import NonceSource
 from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
 from allora_mqtt.protocol.topics import Event, Topics
+from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
@@ -124,7 +125,7 @@ class Life:
             self.reporter,
             lookout,
             self.journal,
-            ledger,
+            Books(database),
             HardLimits(),
             {"popular": ["BTC", "ETH"]},
             list,

@@ -222,7 +222,21 @@ def test_json_holds_the_whole_response(bot: StandIn, run: Run) -> None:
         (("flatten",), "bot/request/flatten", {}),
         (("config", "set", "price_gap_pct=0.4", "max_leverage=3"), "bot/config/set", {}),
         (("reset-breaker", "allora"), "bot/request/reset_breaker", {"name": "allora"}),
-        (("trades", "--limit", "5", "--symbol", "btc"), "bot/request/trades", {"limit": 5, "symbol": "BTC"}),
+        (
+            ("trades", "--limit", "5", "--symbol", "btc"),
+            "bot/request/trades",
+            {"limit": 5, "symbol": "BTC", "kind": "trades"},
+        ),
+        (
+            ("trades", "--fills", "--since", "2026-11-01", "--before", "1795168800000000_1-1"),
+            "bot/request/trades",
+            {
+                "limit": 50,
+                "kind": "fills",
+                "since": "2026-11-01T00:00:00.000Z",
+                "before": "1795168800000000_1-1",
+            },
+        ),
         (("performance", "--days", "7"), "bot/request/performance", {"days": 7}),
         (("cryptos", "search", "bt"), "bot/request/catalog", {"search": "bt", "availability": "both"}),
     ],

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415 - what a command needs is imported when it runs, so that --help and completion are quick
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,6 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command("run", rich_help_panel=PANEL)(run)
     app.command("broker", rich_help_panel=PANEL)(broker)
     app.command("sim", rich_help_panel=PANEL)(sim)
+    app.command("export", rich_help_panel=PANEL)(export)
     app.command("schema", rich_help_panel=PANEL)(schema)
     app.command("version", rich_help_panel=PANEL)(version)
 
@@ -66,6 +68,40 @@ def sim(
 
     argv = [f"--{name.replace('_', '-')}={value}" for name, value in settings.model_dump().items()]
     raise typer.Exit(serve(argv if state is None else [*argv, f"--state={state}"]))
+
+
+class Format(StrEnum):
+    """The formats of an export."""
+
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+@takes(*LOCAL)
+def export(
+    ctx: typer.Context,
+    record: Annotated[str, typer.Argument(help="trades, fills, orders, signals, equity, funding, commands or events.")],
+    form: Annotated[
+        Format, typer.Option("--format", help="json is one object a line.", case_sensitive=False)
+    ] = Format.CSV,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From then on: 2026-11-01, or 7d ago.", show_default=False)
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before then.", show_default=False)] = None,
+    out: Annotated[str, typer.Option(metavar="FILE", help="- is standard output.")] = "-",
+    *,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw", help="Also signed orders and what commands carried: may hold secrets.", show_default=False
+        ),
+    ] = False,
+) -> None:
+    """Write records of this machine's bot to a file, whether it runs or not (BOT_DATA_DIR)."""
+    from allora_mqtt_cli import exporting
+
+    exporting.export(Invocation.of(ctx), record, form.value, since, until, out, with_raw=raw)
 
 
 @takes(*LOCAL)

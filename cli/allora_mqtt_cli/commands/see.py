@@ -14,6 +14,11 @@ PANEL: Final = "See"
 
 Limit = Annotated[int, typer.Option(help="How many, newest first.", min=1, max=500)]
 
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="From then on: 2026-11-01, or how long ago as 12h or 7d.", show_default=False),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -57,24 +62,45 @@ def trades(
     ctx: typer.Context,
     limit: Limit = 50,
     symbol: Annotated[str | None, typer.Option(help="Only this coin.", show_default=False)] = None,
+    since: Since = None,
+    before: Annotated[
+        str | None, typer.Option(metavar="NEXT", help="The page after an earlier answer.", show_default=False)
+    ] = None,
+    *,
+    fills: Annotated[
+        bool, typer.Option("--fills", help="Single fills instead of round trips.", show_default=False)
+    ] = False,
 ) -> None:
-    """List the newest fills."""
+    """List the newest round trips, from entry to exit, or single fills."""
     from allora_mqtt.protocol.commands import Trades
     from allora_mqtt_cli import answers, session
+    from allora_mqtt_cli.times import moment
 
-    fields = {"limit": limit, "symbol": None if symbol is None else symbol_of(symbol)}
-    session.command(Invocation.of(ctx), Trades, fields, show=answers.show_trades)
+    invocation = Invocation.of(ctx)
+    fields = {
+        "limit": limit,
+        "symbol": None if symbol is None else symbol_of(symbol),
+        "since": moment(since, invocation.now()),
+        "kind": "fills" if fills else "trades",
+        "before": before,
+    }
+    session.command(invocation, Trades, fields, show=answers.show_trades)
 
 
 @takes(*ASKS)
 def performance(
-    ctx: typer.Context, days: Annotated[int, typer.Option(help="How far back.", min=1, max=3650)] = 30
+    ctx: typer.Context,
+    days: Annotated[int, typer.Option(help="How many UTC days, today among them.", min=1, max=3650)] = 30,
+    since: Since = None,
 ) -> None:
-    """Show profit and loss by day and by coin."""
+    """Show profit and loss by day, coin and topic, and how the trades went."""
     from allora_mqtt.protocol.commands import Performance
     from allora_mqtt_cli import answers, session
+    from allora_mqtt_cli.times import moment
 
-    session.command(Invocation.of(ctx), Performance, {"days": days}, show=answers.show_performance)
+    invocation = Invocation.of(ctx)
+    fields = {"days": days, "since": moment(since, invocation.now())}
+    session.command(invocation, Performance, fields, show=answers.show_performance)
 
 
 @takes(*ASKS)

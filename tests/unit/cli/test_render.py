@@ -15,6 +15,7 @@ from allora_mqtt_cli import answers, render
 from allora_mqtt_cli.connection import Message
 from allora_mqtt_cli.dashboard import Dashboard
 from allora_mqtt_cli.output import Output
+from allora_mqtt_cli.performance import sparkline
 from allora_mqtt_cli.watching import event_line
 from tests.integration.test_cli_commands import COIN, NOW, POSITION, STATUS
 from tests.unit.cli.test_outcome import response
@@ -57,17 +58,54 @@ def test_settings_show_range_and_unit() -> None:
     assert row == ["price_gap_pct", "0.25", "%", "0.01", "50", "0.05"]
 
 
-def test_performance_is_two_tables_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    result = {"closed_pnl_usd": 2.5, "fees_usd": 0.1, "fills": 3, "wins": 1, "losses": 0}
-    equity = [{"at": NOW, "equity_usd": value} for value in (500, 480.5, 510)]
-    data = {"days": [{"key": "2026-11-19", **result}], "coins": [{"key": "BTC", **result}], "equity": equity}
+TRADE = {
+    "trade_id": "1-1", "symbol": "BTC", "side": "LONG", "ours": True, "size": 0.5, "open_size": 0, "entry_price": 60000,
+    "exit_price": 61000, "closed_pnl_usd": 500, "fees_usd": 27.5, "funding_usd": -1.5, "pnl_usd": 471, "pnl_pct": 1.57,
+    "reason": "target", "opened_at": NOW, "closed_at": NOW, "holding_s": 7260, "topic_id": 14, "signal_id": "s",
+    "fills": 2,
+}  # fmt: skip
+
+
+def test_performance_is_sums_and_tables_with_the_course_of_the_equity(capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"closed_pnl_usd": 500, "fees_usd": 27.5, "funding_usd": -1.5, "pnl_usd": 471, "fills": 2, "trades": 1}
+    result |= {"wins": 1, "losses": 0}
+    lost = result | {"key": "2026-11-20", "pnl_usd": -47.1}
+    data = {
+        "since": "2026-11-19T00:00:00Z", "until": NOW, "closed_pnl_usd": 500, "fees_usd": 27.5, "funding_usd": -1.5,
+        "pnl_usd": 471, "trades": 1, "wins": 1, "losses": 0, "win_rate_pct": 100, "profit_factor": None,
+        "expectancy_usd": 471, "average_holding_s": 7260, "best": TRADE, "worst": TRADE, "max_drawdown_usd": 19.5,
+        "max_drawdown_pct": 3.9, "days": [result | {"key": "2026-11-19"}, lost], "coins": [result | {"key": "BTC"}],
+        "topics": [{"topic_id": 14, "trades": 1, "wins": 1, "losses": 0, "trade_hit_rate_pct": 100, "pnl_usd": 471}],
+        "foreign": {"trades": 2, "pnl_usd": -3},
+        "equity": [{"at": NOW, "equity_usd": value} for value in (500, 480.5, 510)],
+    }  # fmt: skip
     answers.show_performance(Output(), response("EXECUTED", data=data))
     shown = capsys.readouterr().out
-    assert " day " in shown
-    assert " coin " in shown
-    assert shown.endswith("Equity from $500.00 to $510.00; lowest $480.50, highest $510.00.\n")
-    answers.show_trades(Output(), response("EXECUTED", data={"trades": []}))
+    for said in ("+$471.00", "-$1.50", "100.0 %", "2 h 1 min", "$19.50 (3.90 %)", "2, $-3.00", "coin", "topic"):
+        assert said in shown
+    assert "$500.00 to $510.00; lowest $480.50, highest $510.00" in shown
+    assert "▅▁█" in shown
+    bars = {line.split()[0]: line.count("█") for line in shown.splitlines() if " 2026-11" in f" {line.strip()[:8]}"}
+    assert bars == {"2026-11-19": 12, "2026-11-20": 1}
+
+
+def test_round_trips_are_one_line_each_and_the_next_page_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    still = TRADE | {"closed_at": None, "holding_s": None, "reason": None, "exit_price": None, "ours": False}
+    page = {"trades": [TRADE, still], "next": "1795168800000000_1-1"}
+    answers.show_trades(Output(), response("EXECUTED", data=page))
+    captured = capsys.readouterr()
+    first, second = [line for line in captured.out.splitlines() if "BTC" in line]
+    assert ("60,000.00" in first, "+1.57 %" in first, "target" in first) == (True, True, True)
+    assert second.split()[0] == "open"
+    assert "--before 1795168800000000_1-1" in captured.err
+    answers.show_trades(Output(), response("EXECUTED", data={"trades": [], "next": None}))
     assert capsys.readouterr().out == "Nothing yet.\n"
+
+
+def test_a_course_is_drawn_in_no_more_columns_than_there_are() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([Decimal(5)] * 3) == "▁▁▁"
+    assert sparkline([Decimal(number) for number in range(800)], 8) == "▁▂▃▄▅▆▇█"
 
 
 def test_history_says_what_was_asked_and_how_it_ended(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from allora_mqtt.market.account import (
     is_unified,
     parse_account,
     parse_fills,
+    parse_fundings,
     parse_mode,
     parse_order_status,
     parse_orders,
@@ -158,3 +159,36 @@ def test_an_orders_status() -> None:
     order = {"oid": 7, "origSz": "0.05", "sz": "0.02"}
     found = parse_order_status({"status": "order", "order": {"order": order, "status": "canceled"}})
     assert found == OrderState("canceled", 7, Decimal("0.03"))
+
+
+def test_a_fill_knows_what_was_held_before_it_where_that_is_told() -> None:
+    told, untold = parse_fills([FILL | {"startPosition": "-0.02"}, FILL])
+    assert (told.start_position, untold.start_position) == (Decimal("-0.02"), None)
+
+
+PAID = {"type": "funding", "coin": "ETH", "usdc": "-3.625312", "szi": "49.1477", "fundingRate": "0.0000417"}
+
+
+def test_funding_is_what_was_paid_at_which_rate_for_how_much() -> None:
+    (payment,) = parse_fundings([{"time": 1681222254710, "hash": "0x0", "delta": PAID}])
+    assert (payment.symbol, payment.time_ms) == ("ETH", 1681222254710)
+    assert (payment.amount_usd, payment.rate, payment.size) == (
+        Decimal("-3.625312"),
+        Decimal("0.0000417"),
+        Decimal("49.1477"),
+    )
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"usdc": "NaN"}, {"usdc": "1e9"}, {"coin": "a/b"}, {"szi": None}, {"fundingRate": ""}],
+)
+def test_funding_that_cannot_be_is_an_error(broken: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the texts differ
+        parse_fundings([{"time": 1681222254710, "delta": PAID | broken}])
+
+
+@pytest.mark.parametrize("broken", [{"closedPnl": "1e9"}, {"fee": "-200000000"}])
+def test_a_fill_with_more_money_than_there_can_be_is_an_error(broken: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="plausible"):
+        parse_fills([FILL | broken])

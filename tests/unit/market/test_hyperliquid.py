@@ -2,6 +2,7 @@ import asyncio
 import json
 import threading
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import requests
@@ -142,6 +143,24 @@ async def test_long_histories_of_fills_are_read_in_pages(gateway: Hyperliquid, e
     fills = await gateway.fills(1000)
     assert [fill.tid for fill in fills] == list(range(2001))
     assert [body["startTime"] for kind, body in exchange.requests if kind == "userFillsByTime"] == [1000, 2999]
+
+
+async def test_long_histories_of_funding_are_read_in_pages_and_each_payment_once(
+    gateway: Hyperliquid, exchange: FakeExchange
+) -> None:
+    def paid(hour: int, coin: str) -> dict[str, Any]:
+        delta = {"type": "funding", "coin": coin, "usdc": "-0.5", "szi": "2", "fundingRate": "0.0000125"}
+        return {"time": 3_600_000 * hour, "hash": "0x0", "delta": delta}
+
+    first = [paid(hour, coin) for hour in range(1, 251) for coin in ("ETH", "BTC")]
+    second = [paid(250, "BTC"), paid(251, "BTC")]
+    exchange.answers["userFunding"] = [Raw(body=json.dumps(rows).encode()) for rows in (first, second)]
+    payments = await gateway.fundings(1000)
+    assert len(payments) == 501
+    assert [(one.time_ms, one.symbol) for one in payments[:2]] == [(3_600_000, "BTC"), (3_600_000, "ETH")]
+    assert (payments[-1].time_ms, payments[-1].amount_usd) == (3_600_000 * 251, Decimal("-0.5"))
+    asked = [body["startTime"] for kind, body in exchange.requests if kind == "userFunding"]
+    assert asked == [1000, 3_600_000 * 250]
 
 
 @pytest.mark.parametrize(
