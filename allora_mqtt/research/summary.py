@@ -127,9 +127,7 @@ def cautions(case: Case, run: Run) -> list[Warned]:
                 "The result says how the rules use such predictions, and nothing about those of the Allora Network.",
             )
         )
-    if len(run.trades) < _FEW_TRADES:
-        message = f"{len(run.trades)} trades are few: with fewer than {_FEW_TRADES} luck decides."
-        found.append(Warned(code="FEW_TRADES", message=message))
+    found += few_trades(len(run.trades))
     days = (case.end - case.start) / 86_400
     if days < _FEW_DAYS:
         message = f"{days:.1f} days are one stretch of one market; another may turn the result around."
@@ -158,6 +156,12 @@ def cautions(case: Case, run: Run) -> list[Warned]:
         )
         found.append(Warned(code="COARSE_BARS", message=message))
     return found
+
+
+def few_trades(count: int) -> list[Warned]:
+    """Return the warning that there are too few trades to tell, where there are."""
+    message = f"{count} trades are few: with fewer than {_FEW_TRADES} luck decides."
+    return [Warned(code="FEW_TRADES", message=message)] if count < _FEW_TRADES else []
 
 
 def topic_results(case: Case, trades: Sequence[Trade]) -> list[TopicResult]:
