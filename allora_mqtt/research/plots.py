@@ -63,7 +63,7 @@ def trades_on_price(symbol: str, bars: Sequence[PriceBar], trades: Sequence[Trad
                 mode="markers",
                 name=f"{side.capitalize()} entry",
                 marker={"symbol": marker, "size": 9, "color": colour, "line": {"width": 1, "color": "white"}},
-                text=[f"gap {trade.gap_pct} %" if trade.gap_pct is not None else "" for trade in own],
+                text=[f"gap {trade.gap_pct:+.2f} %" if trade.gap_pct is not None else "" for trade in own],
             )
         )
     ended = [trade for trade in shown if trade.exit_price is not None]
@@ -153,7 +153,7 @@ def heat(sweep: SweepResult) -> go.Figure:
     stops = sorted({cell.sl_ratio for cell in sweep.cells})
     gaps = sorted({cell.price_gap_pct for cell in sweep.cells})
     targets = sorted({cell.tp_ratio for cell in sweep.cells})
-    titles = [f"stop {stop:f} x gap, {part}" for stop in stops for part in ("first part", "rest")]
+    titles = [f"stop {stop.normalize():f} x gap, {part}" for stop in stops for part in ("first part", "rest")]
     figure = make_subplots(
         rows=len(stops), cols=2, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.22 / len(stops)
     )
@@ -164,8 +164,8 @@ def heat(sweep: SweepResult) -> go.Figure:
             values = [[by_key[stop, target, gap] for gap in gaps] for target in targets]
             shares = [[float((c.train if column == 1 else c.test).return_pct) for c in line] for line in values]
             trace = go.Heatmap(
-                x=[f"{gap:f} %" for gap in gaps],
-                y=[f"{target:f}" for target in targets],
+                x=[f"{gap.normalize():f} %" for gap in gaps],
+                y=[f"{target.normalize():f}" for target in targets],
                 z=shares,
                 zmin=-reach,
                 zmax=reach,

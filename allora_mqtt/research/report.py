@@ -159,9 +159,9 @@ def _sweep_body(sweep: SweepResult) -> str:
 
 def _sweep_row(cell: SweepCell) -> list[str]:
     return [
-        f"{cell.price_gap_pct:f} %",
-        f"{cell.tp_ratio:f}",
-        f"{cell.sl_ratio:f}",
+        f"{_plain(cell.price_gap_pct)} %",
+        _plain(cell.tp_ratio),
+        _plain(cell.sl_ratio),
         *(
             text
             for part in (cell.train, cell.test)
@@ -259,9 +259,9 @@ def _trade_table(trades: Sequence[TradeResult]) -> str:
             _time(trade.closed_at),
             escape(trade.symbol),
             trade.side.value,
-            f"{trade.size:f}",
-            f"{trade.entry_price:f}",
-            "-" if trade.exit_price is None else f"{trade.exit_price:f}",
+            _plain(trade.size),
+            _plain(trade.entry_price),
+            "-" if trade.exit_price is None else _plain(trade.exit_price),
             escape(trade.reason),
             _usd(trade.fees_usd),
             _usd(trade.pnl_usd, signed=True),
@@ -295,9 +295,12 @@ def _provenance(
         resume = "never" if assumptions.resume_after_h is None else f"after {assumptions.resume_after_h:g} h"
         rows += [
             ["Account", f"{assumptions.cash_usd:,.2f} USD at the start"],
-            ["Fees", f"{assumptions.fee_pct:f} % of each fill (taker)"],
-            ["Fills", f"spread {assumptions.spread_bps:f} bps, slippage {assumptions.slippage_bps:f} bps on top"],
-            ["Funding", f"{assumptions.funding_rate * 100:f} % an hour where the prices come without rates"],
+            ["Fees", f"{_plain(assumptions.fee_pct)} % of each fill (taker)"],
+            [
+                "Fills",
+                f"spread {_plain(assumptions.spread_bps)} bps, slippage {_plain(assumptions.slippage_bps)} bps on top",
+            ],
+            ["Funding", f"{_plain(assumptions.funding_rate * 100)} % an hour where the prices come without rates"],
             ["A limit on losses", f"is reset {resume}"],
         ]
     rows += [[f"<code>{escape(key)}</code>", escape(str(value))] for key, value in settings.items()]
@@ -360,6 +363,11 @@ def _of(trades: Sequence[TradeResult], symbol: str) -> list[TradeResult]:
 
 def _time(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M}"
+
+
+def _plain(number: Decimal) -> str:
+    """Write a number without trailing zeros, the same before and after it has been a JSON number."""
+    return f"{number.normalize():f}"
 
 
 def _usd(amount: Decimal | None, *, signed: bool = False) -> str:

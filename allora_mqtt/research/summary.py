@@ -220,8 +220,8 @@ def trade_result(trade: Trade) -> TradeResult:
         size=trade.size,
         topic_id=trade.topic_id,
         gap_pct=round(trade.gap_pct, 4),
-        entry_price=trade.entry_price,
-        exit_price=trade.exit_price,
+        entry_price=_average(trade.entry_price),
+        exit_price=_average(trade.exit_price),
         stop_price=trade.stop_price,
         target_price=trade.target_price,
         opened_at=utc(trade.opened_at),
@@ -231,6 +231,11 @@ def trade_result(trade: Trade) -> TradeResult:
         pnl_usd=trade.pnl_usd,
         reason=trade.reason,
     )
+
+
+def _average(price: Decimal) -> Decimal:
+    """Round the average price of several fills to what a reader can use."""
+    return Decimal(f"{price:.8g}")
 
 
 def thinned(equity: Sequence[Moment]) -> list[EquityPoint]:
