@@ -177,7 +177,8 @@ def heat(sweep: SweepResult) -> go.Figure:
                 colorbar_title="Return, %",
             )
             figure.add_trace(trace, row=row, col=column)
-    figure.update_xaxes(type="category", title_text="price gap")
+    figure.update_xaxes(type="category")
+    figure.update_xaxes(title_text="price gap", row=len(stops))
     figure.update_yaxes(type="category", title_text="target x gap")
     return _styled(figure, 120 + 260 * len(stops))
 

@@ -33,7 +33,8 @@ _T = TypeVar("_T")
 
 MAX_POINTS: Final = 3_000
 """A curve of more points is thinned: a screen shows no more."""
-_FEW_TRADES: Final = 100
+FEW_TRADES: Final = 100
+"""Fewer than this are called few."""
 _FEW_DAYS: Final = 90
 _COARSE_S: Final = 3_600
 
@@ -160,8 +161,8 @@ def cautions(case: Case, run: Run) -> list[Warned]:
 
 def few_trades(count: int) -> list[Warned]:
     """Return the warning that there are too few trades to tell, where there are."""
-    message = f"{count} trades are few: with fewer than {_FEW_TRADES} luck decides."
-    return [Warned(code="FEW_TRADES", message=message)] if count < _FEW_TRADES else []
+    message = f"{count} trades are few: with fewer than {FEW_TRADES} luck decides."
+    return [Warned(code="FEW_TRADES", message=message)] if count < FEW_TRADES else []
 
 
 def topic_results(case: Case, trades: Sequence[Trade]) -> list[TopicResult]:

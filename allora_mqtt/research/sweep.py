@@ -20,7 +20,7 @@ from allora_mqtt.research.case import Case, try_case
 from allora_mqtt.research.problems import Problem, ResearchError
 from allora_mqtt.research.result import Figures, SweepCell, SweepResult, Warned
 from allora_mqtt.research.rows import utc
-from allora_mqtt.research.summary import assumptions_view, cautions, figures_of, prediction_source, sources
+from allora_mqtt.research.summary import FEW_TRADES, assumptions_view, cautions, figures_of, prediction_source, sources
 from allora_mqtt.simulator.universe import Universe
 
 MAX_CELLS: Final = 2_000
@@ -102,6 +102,7 @@ def try_all(
     for done, (index, cell) in enumerate(_tried(work, combinations, division.workers or os.cpu_count() or 1), 1):
         cells[index] = cell
         on_progress(done)
+    tried = [cell for cell in cells if cell is not None]
     whole = try_case(case, base, assumptions, Universe.load())
     return SweepResult(
         version=__version__,
@@ -113,8 +114,8 @@ def try_all(
         assumptions=assumptions_view(assumptions),
         prices=sources(case),
         predictions=prediction_source(case, len(whole.used)),
-        warnings=[_overfitting(len(combinations)), *cautions(case, whole)],
-        cells=[cell for cell in cells if cell is not None],
+        warnings=[_overfitting(len(combinations)), *_few(tried), *cautions(case, whole)],
+        cells=tried,
     )
 
 
@@ -141,6 +142,12 @@ def _overfitting(count: int) -> Warned:
         message=f"Of {count} combinations the best one is the best by luck too. What it made in the first part is no "
         "estimate of anything; only the rest of the data, which had no say in the choice, is, and only once.",
     )
+
+
+def _few(cells: Sequence[SweepCell]) -> list[Warned]:
+    fewest = min(min(cell.train.trades, cell.test.trades) for cell in cells)
+    message = f"Some combinations made as few as {fewest} trades in one part of the data: luck decides there."
+    return [Warned(code="FEW_TRADES", message=message)] if fewest < FEW_TRADES else []
 
 
 def _tried(work: _Work, combinations: Sequence[RuntimeSettings], workers: int) -> Iterator[tuple[int, SweepCell]]:
