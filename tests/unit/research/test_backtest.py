@@ -59,10 +59,12 @@ def test_where_a_bar_holds_both_the_stop_comes_first(predicted: int, worst: int)
 
 
 def test_one_entry_for_each_prediction() -> None:
-    history = [series(bars(*[CALM] * 4, span_s=300))]
-    run = backtest(history, [known(hour(0), 50600)], FREE, sl_ratio="0.25", cooldown_s=0).go()
+    stopped: Ohlc = (50000, 50100, 49500, 50000)
+    history = [series(bars(*[stopped] * 4, span_s=300))]
+    run = backtest(history, [known(hour(0), 50600)], FREE, cooldown_s=0).go()
     assert [decision.acted for decision in run.decisions] == [True, False, False, False]
-    assert len(run.trades) == 1
+    assert [trade.reason for trade in run.trades] == ["stop"]
+    assert run.refusals == {"this prediction has been traded on": 3}
 
 
 def test_the_limit_on_losses_ends_entries_until_somebody_resets_it() -> None:
