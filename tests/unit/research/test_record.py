@@ -79,7 +79,7 @@ def test_a_second_recording_goes_on_where_the_first_was_torn(tmp_path: Path) -> 
         fill(recorder)
     for path in tmp_path.iterdir():
         with path.open("ab") as file:
-            file.write(b"2026-11-20T10:00:09Z,BT")
+            file.write(b"2026-11-20T10:00:09Z,BT" * 20)
     with Recorder(tmp_path, Topics(), Time()) as recorder:
         fill(recorder)
         assert (recorder.counts.prices, recorder.counts.predictions) == (0, 0)
