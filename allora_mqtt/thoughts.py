@@ -16,7 +16,7 @@ from allora_mqtt.store.predictions import PredictionBook
 from allora_mqtt.surroundings import CannotStart
 from allora_mqtt.trading.review import Panel, Reviewer, Thresholds
 from allora_mqtt.trading.signals import Signals
-from allora_mqtt.trading.skill import SkillKeeper
+from allora_mqtt.trading.skill_keeper import SkillKeeper
 from allora_mqtt.trading.strategy import GROUP, Strategies, installed
 
 log = logging.getLogger(__name__)

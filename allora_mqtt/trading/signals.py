@@ -15,7 +15,8 @@ from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.gates import gate_refusal
 from allora_mqtt.trading.review import Panel, Review, question
 from allora_mqtt.trading.risk import EntryPlan, Refused
-from allora_mqtt.trading.skill import Skill, SkillKeeper
+from allora_mqtt.trading.skill import Skill
+from allora_mqtt.trading.skill_keeper import SkillKeeper
 from allora_mqtt.trading.strategy import Opinion, PriceHistory, Situation, Strategies, judge, round_gap
 
 _DAY_S: Final = 86_400

@@ -36,7 +36,7 @@ from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.signals import Signals
-from allora_mqtt.trading.skill import SkillKeeper
+from allora_mqtt.trading.skill_keeper import SkillKeeper
 from allora_mqtt.trading.strategy import BUILT_IN
 from tests.fuzz.canned import CannedAllora, CannedExchange, allora, gateway
 from tests.unit.control.bench import Clock

@@ -39,7 +39,7 @@ from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.review import Panel
 from allora_mqtt.trading.signals import Signals
-from allora_mqtt.trading.skill import SkillKeeper
+from allora_mqtt.trading.skill_keeper import SkillKeeper
 from allora_mqtt.trading.strategy import BUILT_IN, Strategies
 
 WALLET: LocalAccount = Account.from_key("0x" + "31" * 32)

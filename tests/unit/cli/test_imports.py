@@ -34,5 +34,15 @@ def test_nothing_of_the_bot_is_imported(run: str) -> None:
     assert not modules_after(run) & BOT
 
 
+@pytest.mark.parametrize("command", ["record", "backtest", "sweep", "report"])
+def test_help_of_research_imports_nothing_of_it(command: str) -> None:
+    modules = modules_after(f"main(['{command}', '--help'])")
+    assert not modules & (BOT | SLOW | {"plotly", "allora_mqtt.research", "rich.progress"})
+
+
+def test_a_backtest_imports_neither_the_exchange_nor_a_database() -> None:
+    assert not modules_after("import allora_mqtt_cli.research, allora_mqtt_cli.recording") & (BOT | {"plotly"})
+
+
 def test_help_imports_neither_mqtt_nor_models() -> None:
     assert not modules_after("main(['--help'])") & (BOT | SLOW)

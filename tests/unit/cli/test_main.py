@@ -16,6 +16,7 @@ COMMANDS = (
     *("status", "watch", "positions", "trades", "performance", "history", "events", "ping", "doctor"),
     *("mode", "close", "flatten", "cancel-orders", "reset-breaker", "refresh-catalog", "publish-state", "shutdown"),
     *("cryptos", "config", "run", "broker", "sim", "export", "schema", "version"),
+    *("record", "backtest", "sweep", "report"),
 )
 
 
@@ -42,7 +43,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
 def test_alone_it_prints_its_help_in_panels(capsys: pytest.CaptureFixture[str]) -> None:
     done = run(capsys)
     assert done.code == 0
-    for panel in ("Control", "See", "Local", "Connection and output"):
+    for panel in ("Control", "See", "Local", "Research", "Connection and output"):
         assert f" {panel} " in done.out
 
 

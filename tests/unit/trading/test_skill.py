@@ -15,7 +15,8 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.predictions import HitRate, PredictionBook
 from allora_mqtt.store.schema import predictions
-from allora_mqtt.trading.skill import Awaited, Skill, SkillKeeper, is_right
+from allora_mqtt.trading.skill import Awaited, Skill, is_right
+from allora_mqtt.trading.skill_keeper import SkillKeeper
 from tests.unit.trading.things import NOW, NOW_S, quote
 
 HORIZON_S = 3600
@@ -218,7 +219,7 @@ async def test_without_a_candle_it_stays_unresolved_and_says_why(bench: Bench, a
 async def test_an_exchange_that_is_down_is_asked_again_and_holds_up_no_other_coin(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("allora_mqtt.trading.skill._CATCH_UP_S", 0.01)
+    monkeypatch.setattr("allora_mqtt.trading.skill_keeper._CATCH_UP_S", 0.01)
     async with bench.keeper() as keeper:
         keeper.take(prediction(), MARK, NOW_S)
         keeper.take(prediction(symbol="BTC", topic_id=14), MARK, NOW_S)

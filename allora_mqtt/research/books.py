@@ -1,0 +1,221 @@
+"""A bot's own books as a result: what it really did, read without disturbing it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, create_engine, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from allora_mqtt import __version__
+from allora_mqtt.protocol.messages import Side
+from allora_mqtt.research.backtest import Moment
+from allora_mqtt.research.figures import Outcome, by_day, figures
+from allora_mqtt.research.prices import Bar
+from allora_mqtt.research.problems import Problem, ResearchError
+from allora_mqtt.research.result import PredictionSource, Result, TopicResult, TradeResult, Warned
+from allora_mqtt.research.rows import utc
+from allora_mqtt.research.summary import few_trades, joined, thinned, trade_result
+from allora_mqtt.research.trades import Trade
+from allora_mqtt.store.database import sqlite_path
+from allora_mqtt.store.schema import equity, fills, positions, settings, signals
+
+_LATE: Final = timedelta(seconds=60)
+"""A fill may be booked this much after the end of the position that it belongs to."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    equity: Sequence[Row]
+    positions: Sequence[Row]
+    fills: Sequence[Row]
+    signals: Sequence[Row]
+    settings: Sequence[Row]
+
+
+def read_books(url: str, start: float | None, end: float | None) -> Result:
+    """Read a bot's database.
+
+    Args:
+        url: of the database; the bot may be running.
+        start: the first time that counts, unix seconds.
+        end: the last.
+
+    Raises:
+        ResearchError: `NO_FILE`, `BAD_RESULT` for a database of something else, or `EMPTY_RANGE`.
+    """
+    rows = _between(_read(url), start, end)
+    if not rows.equity:
+        message = f"{_shown(url)} holds no equity of that time: the bot writes one a minute while it runs."
+        raise ResearchError(Problem.EMPTY_RANGE, message)
+    curve = [Moment(row["at"].timestamp(), row["equity_usd"], row["equity_usd"]) for row in rows.equity]
+    start_usd = curve[0].equity_usd
+    trades = _trades(rows)
+    days = by_day(curve, start_usd)
+    return Result(
+        kind="bot",
+        version=__version__,
+        title="Trades of the bot",
+        start=utc(curve[0].at),
+        end=utc(curve[-1].at),
+        settings={row["key"]: row["value"] for row in rows.settings},
+        assumptions=None,
+        prices=[],
+        predictions=_predictions(rows),
+        figures=figures(Outcome(curve, trades, funding_known=False, hold_return_pct=None), start_usd, days),
+        warnings=_cautions(trades),
+        days=days,
+        topics=_topics(trades),
+        refusals={},
+        tripped=[],
+        trades=[_without_funding(trade) for trade in trades],
+        equity=thinned(curve),
+        price_bars={symbol: joined(bars) for symbol, bars in _marks(rows.signals).items()},
+    )
+
+
+def _read(url: str) -> _Rows:
+    path = sqlite_path(url)
+    if path is not None and not path.is_file():
+        message = f"There is no database {path}; set BOT_DATA_DIR as the bot has it, or name one with --database."
+        raise ResearchError(Problem.NO_FILE, message)
+    # Nothing is written, not even by mistake: the bot may be running on it.
+    engine = create_engine(url if path is None else _read_only(path), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            return _Rows(
+                equity=_all(connection, select(equity).order_by(equity.c.at)),
+                positions=_all(connection, select(positions).order_by(positions.c.opened_at)),
+                fills=_all(connection, select(fills).order_by(fills.c.at)),
+                signals=_all(connection, select(signals).order_by(signals.c.at)),
+                settings=_all(connection, select(settings).order_by(settings.c.key)),
+            )
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        message = f"{_shown(url)} cannot be read as a bot's database: {reason}."
+        raise ResearchError(Problem.BAD_RESULT, message) from error
+    finally:
+        engine.dispose()
+
+
+def _read_only(path: Path) -> str:
+    return f"sqlite:///file:{path.resolve()}?mode=ro&uri=true"
+
+
+def _all(connection: Connection, query: Select[Any]) -> list[Row]:
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _between(rows: _Rows, start: float | None, end: float | None) -> _Rows:
+    def within(row: Row, key: str) -> bool:
+        at = None if row[key] is None else row[key].timestamp()
+        return at is not None and (start is None or at >= start) and (end is None or at <= end)
+
+    return replace(
+        rows,
+        equity=[row for row in rows.equity if within(row, "at")],
+        positions=[row for row in rows.positions if within(row, "closed_at")],
+        signals=[row for row in rows.signals if within(row, "at")],
+    )
+
+
+def _trades(rows: _Rows) -> list[Trade]:
+    """Return the positions that were opened and have ended, with the fees of their fills."""
+    entries = {row["position_id"] for row in rows.positions}
+    gaps = {row["signal_id"]: row["gap_pct"] for row in rows.signals}
+    trades = []
+    for row in rows.positions:
+        if row["size"] == 0:
+            continue  # its entry never ran
+        entry = [fill for fill in rows.fills if fill["order_id"] == row["position_id"]]
+        leaving = [fill for fill in rows.fills if fill["order_id"] not in entries and _ends(fill, row)]
+        fees_usd = sum((fill["fee_usd"] for fill in [*entry, *leaving]), Decimal(0))
+        size = sum((fill["size"] for fill in leaving), Decimal(0))
+        value = sum((fill["size"] * fill["price"] for fill in leaving), Decimal(0))
+        trades.append(
+            Trade(
+                symbol=row["symbol"],
+                side=Side(row["side"]),
+                size=row["size"],
+                topic_id=row["topic_id"],
+                gap_pct=gaps.get(row["signal_id"]) or Decimal(0),
+                entry_price=row["entry_price"],
+                exit_price=value / size if size else row["entry_price"],
+                stop_price=row["stop_price"],
+                target_price=row["target_price"],
+                opened_at=row["opened_at"].timestamp(),
+                closed_at=row["closed_at"].timestamp(),
+                fees_usd=fees_usd,
+                funding_usd=Decimal(0),
+                pnl_usd=(row["closed_pnl_usd"] or Decimal(0)) - fees_usd,
+                reason=row["close_reason"] or "unknown",
+            )
+        )
+    return trades
+
+
+def _ends(fill: Row, position: Row) -> bool:
+    """Whether a fill took a part of a position back."""
+    side = "SELL" if position["side"] == Side.LONG else "BUY"
+    opened, closed = position["opened_at"], position["closed_at"]
+    is_its_time = opened <= fill["at"] <= closed + _LATE
+    return bool(is_its_time and (fill["symbol"], fill["side"]) == (position["symbol"], side))
+
+
+def _without_funding(trade: Trade) -> TradeResult:
+    return trade_result(trade).model_copy(update={"funding_usd": None})
+
+
+def _topics(trades: Sequence[Trade]) -> list[TopicResult]:
+    keys = sorted({(trade.symbol, trade.topic_id) for trade in trades})
+    results = []
+    for symbol, topic_id in keys:
+        own = [trade for trade in trades if (trade.symbol, trade.topic_id) == (symbol, topic_id)]
+        results.append(
+            TopicResult(
+                symbol=symbol,
+                topic_id=topic_id,
+                predictions=len(own),
+                resolved=0,
+                hits=0,
+                trades=len(own),
+                wins=sum(1 for trade in own if trade.pnl_usd > 0),
+                pnl_usd=sum((trade.pnl_usd for trade in own), Decimal(0)),
+            )
+        )
+    return results
+
+
+def _predictions(rows: _Rows) -> PredictionSource:
+    seen = {(row["topic_id"], row["prediction_at"]) for row in rows.signals}
+    acted = {(row["topic_id"], row["prediction_at"]) for row in rows.signals if row["acted"]}
+    return PredictionSource(kind="live", count=len(seen), used=len(acted))
+
+
+def _marks(rows: Sequence[Row]) -> dict[str, list[Bar]]:
+    """Return the prices at which the bot had something to say, by coin."""
+    marks: dict[str, list[Bar]] = {}
+    for row in rows:
+        price = row["mark_price"]
+        if price is not None:
+            marks.setdefault(row["symbol"], []).append(Bar(row["at"].timestamp(), 0, price, price, price, price))
+    return marks
+
+
+def _cautions(trades: Sequence[Trade]) -> list[Warned]:
+    message = (
+        "Funding is not among the bot's books: the equity has it, the results of trades have not. "
+        "Prices are those at which the bot had a signal."
+    )
+    return [*few_trades(len(trades)), Warned(code="FUNDING_UNKNOWN", message=message)]
+
+
+def _shown(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)
