@@ -31,8 +31,8 @@ class Seen:
         positions: at one time.
         stopless_s: the longest that a position was without a stop for the whole of it while the bot was alive,
             not counting those whose stop was taken away by hand.
-        slowest_look_s: the longest time from one look to the next, which should be a tenth of a second: what the machine
-            adds to all times.
+        slowest_look_s: the longest time from one look to the next, which should be a tenth of a second; what the
+            machine adds to all times.
         restored_s: how long it took, each time, until a position whose stop was taken away had one again or was gone.
     """
 
