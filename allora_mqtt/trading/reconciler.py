@@ -81,6 +81,7 @@ class Reconciler:
         self._soon = asyncio.Event()
         self._expected: dict[str, Holding] = {}
         self._in_flight: set[str] = set()
+        self._has_moved = False
         self._known_orders: set[str] = set()
         self._last_deep: datetime | None = None
         self._last_equity: datetime | None = None
@@ -124,13 +125,13 @@ class Reconciler:
             try:
                 is_deep = self._depth_is_due()
                 await self.refresh(deep=is_deep)
-                await self.resolve()
-                await self.recovery.follow_exits()
                 await self._protection.look(protect)
-                if is_deep:
-                    await self.recovery.finish()
                 if self._protection.is_missing:
                     self._last_deep = None
+                await self.resolve()
+                await self.recovery.follow_exits()
+                if is_deep:
+                    await self.recovery.finish()
             except BotError as error:
                 log.warning("The account could not be checked: %s", error.message)
             try:
@@ -171,19 +172,22 @@ class Reconciler:
             now = self._clock()
             before, sizes = self._portfolio.account, self._sizes()
             self._portfolio.take(account, now)
-            moved = before is None or {symbol: position.size for symbol, position in before.positions.items()} != {
-                symbol: position.size for symbol, position in account.positions.items()
-            }
+            # Stays so until the orders and fills have been seen too, whatever fails meanwhile.
+            self._has_moved |= before is None or (
+                {symbol: position.size for symbol, position in before.positions.items()}
+                != {symbol: position.size for symbol, position in account.positions.items()}
+            )
             await self._executor.learn_leverage(account)
             for symbol, size in self._sizes().items():
                 if size != sizes.get(symbol):
                     await self._ledger.put_position(self._portfolio.holdings[symbol].row())
-            if deep or moved:
+            if deep or self._has_moved:
                 self._portfolio.resting = await self._hyperliquid.open_orders()
                 self._known_orders |= await self._ledger.known_orders(
                     [order.cloid for order in self._portfolio.resting if order.cloid is not None]
                 )
                 await self._settlement.take_fills()
+                self._has_moved = False
             if deep:
                 self._last_deep = now
             gone = self._portfolio.gone(now)

@@ -31,7 +31,7 @@ MAX_EXPOSURE_USD = 350
 MAX_POSITIONS = 4
 _SETTINGS = {
     "DEFAULT_ACTIVE_CRYPTOS": "BTC:14,ETH:9,SOL:10,AVAX:101,BNB:102",
-    "HL_TIMEOUT_S": "1",
+    "HL_TIMEOUT_S": "4",
     "TRADE_PRICE_GAP_PCT": "0.01",
     "TRADE_EXIT_BUFFER_PCT": "0",
     "TRADE_COOLDOWN_S": "0",
@@ -265,7 +265,7 @@ def execution_storm(folder: Path, scale: Scale, rng: random.Random) -> Iterator[
         yield storm.after
 
 
-def robbed_again_and_again(folder: Path, count: int, rng: random.Random) -> list[float]:
+def robbed_again_and_again(folder: Path, count: int, rng: random.Random) -> Seen:
     """Take stops away from a bot that lives, and return how long each took until it was there again."""
     with _prepared(folder) as (bot, exchange, account):
         bot.start(BOT_DEFAULT_MODE="ACTIVE")
@@ -275,7 +275,7 @@ def robbed_again_and_again(folder: Path, count: int, rng: random.Random) -> list
             exchange.faults(*rng.choice(_NUISANCES))
             until(lambda robbed=robbed: len(account.seen.restored_s) >= robbed, "a stop again", _SETTLED_S)  # type: ignore[misc] # a default, not an argument
         exchange.faults()
-        return account.seen.restored_s
+        return account.seen
 
 
 @contextmanager

@@ -31,12 +31,15 @@ class Seen:
         positions: at one time.
         stopless_s: the longest that a position was without a stop for the whole of it while the bot was alive,
             not counting those whose stop was taken away by hand.
+        slowest_look_s: the longest time from one look to the next, which should be a tenth of a second; what the
+            machine adds to all times.
         restored_s: how long it took, each time, until a position whose stop was taken away had one again or was gone.
     """
 
     exposure_usd: Decimal = Decimal(0)
     positions: int = 0
     stopless_s: float = 0.0
+    slowest_look_s: float = 0.0
     restored_s: list[float] = field(default_factory=list)
 
 
@@ -108,9 +111,11 @@ class WatchedAccount:
         return False
 
     def _watch(self) -> None:
-        looks = 0
+        looks, looked_at = 0, time.monotonic()
         while not self._end.wait(_LOOK_S):
             looks += 1
+            now = time.monotonic()
+            self.seen.slowest_look_s, looked_at = max(self.seen.slowest_look_s, now - looked_at), now
             try:
                 self._look()
                 if looks % 50 == 0:

@@ -186,7 +186,7 @@ class Bench:
         max_age_s: float = 1800,
         standby_exits: Literal["manage", "hold"] = "manage",
         reconcile_interval_s: float = 0.5,
-        timeout_s: float = 2.0,
+        timeout_s: float = 10.0,
         **changes: Any,
     ) -> Bot:
         database = Database(f"sqlite:///{self.database_path}")
@@ -360,7 +360,7 @@ def settings(**changes: Any) -> RuntimeSettings:
     return RuntimeSettings.model_validate({"max_exposure_usd": 2000, **changes})
 
 
-async def until(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+async def until(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
     """Wait for a condition; fail with what was waited for."""
     deadline = time.monotonic() + timeout_s
     while not condition():
