@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from allora_mqtt.simulator.account import Leverage, Order
@@ -136,8 +136,11 @@ def place(bench: Bench, kind: str, asset: int, number: int) -> list[Any]:
     return bench.place(entry, *exits, grouping="normalTpsl")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(steps=STEPS)
+# The liquidator takes all: of the account, and of an isolated position.
+@example(steps=[("market", ETH, 241), ("price", ETH, -7)])
+@example(steps=[("leverage", ETH, -20), ("market", ETH, 100), ("price", ETH, -8)])
 def test_money_is_conserved_and_orders_only_move_forward(steps: list[Step]) -> None:
     bench, books = Bench(), Bookkeeper()
     for step in steps:
@@ -158,7 +161,7 @@ def test_money_is_conserved_and_orders_only_move_forward(steps: list[Step]) -> N
                 assert account.szi(order.request.asset) != 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     is_long=st.booleans(),
     entry_kind=st.sampled_from(["market", "resting", "partial"]),
