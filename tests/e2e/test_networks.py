@@ -13,12 +13,12 @@ from tests.support.exchange import Exchange
 from tests.support.net import until
 from tests.support.program import Bot
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 KEY = "0x" + "71" * 32
 AGENT = Account.from_key(KEY).address
 MASTER = "0x" + "a7" * 20
-_SOON_S = 60
+_SOON_S = 120
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from tests.support.net import until
 from tests.support.program import Bot
 from tests.support.proxy import Proxy
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-_SOON_S = 60
+_SOON_S = 120
 _FACTOR = 1.5
 """How far the live exchange's prices are from those that a simulator would make up itself."""
 LIVELY = {

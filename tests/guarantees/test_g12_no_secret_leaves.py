@@ -47,7 +47,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parent.parent.parent
 MASTER = "0x" + "b1" * 20
-_SOON_S = 60
+_SOON_S = 120
 
 
 def secret_names() -> list[str]:

@@ -138,6 +138,13 @@ def combinations() -> Iterator[dict[str, dict[str, Any]]]:
         yield {"bot": {"network": network.value}, "hl": hl, "allora": {"api_key": "key-of-allora"}}
 
 
+@pytest.mark.parametrize("url", [url for url in URLS if url not in {None, MAINNET_URL}])
+def test_mainnet_takes_no_other_address(tmp_path: Path, url: str) -> None:
+    unlocked = {**MAINNET, "HL_ACCOUNT_ADDRESS": ACCOUNT, "HL_MAINNET_CONFIRM": ACCOUNT}
+    with pytest.raises(SettingsError, match=r"remove HL_BASE_URL|without a final slash|password in an address"):
+        configured(tmp_path, **unlocked, HL_BASE_URL=url)
+
+
 async def test_there_is_no_other_way_in(tmp_path: Path) -> None:
     opened = 0
     for chosen in combinations():
