@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Float, Select, Table, cast, de
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.schema import equity, signals
 
-_SIGNALS_KEPT: Final = timedelta(days=90)
+_SIGNALS_KEPT: Final = timedelta(days=30)
 _EQUITY_IN_FULL: Final = timedelta(days=30)
 _LOOK: Final = 20_000
 """Rows that are held in memory at once."""

@@ -106,6 +106,7 @@ class Bookkeeping:
     async def _take_funding(self, now: datetime) -> None:
         if self._looked_at is None:
             await self._ledger.book_fills()
+        is_hourly = self._hour_has_ended(now)
         newest = await self._ledger.newest_funding_at() or await self._ledger.oldest_fill_at()
         since = now - _FIRST_LOOK if newest is None else newest - _OVERLAP
         self._is_due = False
@@ -115,7 +116,10 @@ class Bookkeeping:
         except BotError:
             self._is_due = True
             raise
-        self._found_nothing_at = None if count else now
+        if count:
+            self._found_nothing_at = None
+        elif is_hourly or self._found_nothing_at is not None:
+            self._found_nothing_at = now
         self._looked_at, self._has_held = now, False
         if count:
             log.info("Funding: %d payments booked", count)

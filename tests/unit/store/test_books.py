@@ -143,7 +143,7 @@ async def test_a_long_equity_curve_is_thinned_to_its_end(database: Database, boo
 
 
 async def test_old_signals_and_points_go_and_what_shows_a_drawdown_stays(ledger: Ledger, path: Path) -> None:
-    for number, (age, acted) in enumerate([(91, False), (91, True), (89, False)]):
+    for number, (age, acted) in enumerate([(31, False), (31, True), (29, False)]):
         signal = {
             "signal_id": f"s{number}", "symbol": "BTC", "topic_id": 14, "direction": "HOLD", "prediction": None,
             "prediction_at": None, "mark_price": None, "gap_pct": None, "acted": acted, "reasons": [],

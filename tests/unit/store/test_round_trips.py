@@ -212,6 +212,25 @@ def test_without_the_exchanges_word_the_books_own_position_is_taken(engine: Engi
     assert (late["side"], late["is_whole"], late["open_size"]) == ("SHORT", False, 0)
 
 
+def test_an_hour_that_is_told_before_the_fills_goes_to_the_trade_that_was_open_then(engine: Engine) -> None:
+    paid = {
+        "funding_id": "f", "symbol": "BTC", "amount_usd": Decimal("-0.5"), "rate": Decimal("1e-5"), "size": Decimal(1),
+        "at": START + timedelta(seconds=4),
+    }  # fmt: skip
+    told: list[tuple[str, list[dict[str, Any]]]] = [
+        ("fill", [_fill(1, "1", "0")]),
+        ("pay", [paid]),
+        ("fill", [_fill(2, "-1", "1", "3"), _fill(3, "1", "0")]),
+    ]
+    books = _book(engine, iter(told))
+    assert {row["trade_id"]: row["funding_nano_usd"] for row in books["trades"]} == {"1-1": 0, "3-1": Decimal("-0.5")}
+    assert books["funding"][0]["trade_id"] == "3-1"
+    told[2] = ("fill", [_fill(2, "-1", "1", "3")])
+    books = _book(engine, iter(told))
+    assert [row["funding_nano_usd"] for row in books["trades"]] == [0]
+    assert books["funding"][0]["trade_id"] is None
+
+
 def test_a_liquidation_is_marked(engine: Engine) -> None:
     (trade,) = _trades(engine, _fill(1, "1", "0"), _fill(2, "-1", "1", "-50", direction="Liquidated Cross Long"))
     assert trade["is_liquidated"]
