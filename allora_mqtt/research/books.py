@@ -1,5 +1,6 @@
 """A bot's own books as a result: what it really did, read without disturbing it."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -7,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, create_engine, select
+from sqlalchemy import Connection, Engine, Select, create_engine, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -86,8 +87,7 @@ def _read(url: str) -> _Rows:
     if path is not None and not path.is_file():
         message = f"There is no database {path}; set BOT_DATA_DIR as the bot has it, or name one with --database."
         raise ResearchError(Problem.NO_FILE, message)
-    # Nothing is written, not even by mistake: the bot may be running on it.
-    engine = create_engine(url if path is None else _read_only(path), poolclass=NullPool)
+    engine = create_engine(url, poolclass=NullPool) if path is None else _read_only(path)
     try:
         with engine.connect() as connection:
             return _Rows(
@@ -105,8 +105,10 @@ def _read(url: str) -> _Rows:
         engine.dispose()
 
 
-def _read_only(path: Path) -> str:
-    return f"sqlite:///file:{path.resolve()}?mode=ro&uri=true"
+def _read_only(path: Path) -> Engine:
+    """Open a database in which nothing can be written, not even by mistake: the bot may be running on it."""
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool)
 
 
 def _all(connection: Connection, query: Select[Any]) -> list[Row]:

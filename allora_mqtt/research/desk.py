@@ -54,18 +54,14 @@ def sweep(
     return try_all(case, combinations, settings, assumptions, split, name, lambda done: on_progress(done, total))
 
 
-def keep(result: Result | SweepResult, folder: Path) -> list[Path]:
-    """Write a result as `result.json` and `report.html` into a folder.
-
-    Returns:
-        The files.
+def write_result(result: Result | SweepResult, path: Path) -> Path:
+    """Write a result as JSON.
 
     Raises:
-        ResearchError: `NO_LIBRARY`, after the JSON has been written; `NOT_WRITABLE`.
+        ResearchError: `NOT_WRITABLE`.
     """
-    document = folder / "result.json"
-    _write(document, result.model_dump_json(indent=1) + "\n")
-    return [document, write_report(result, folder / "report.html")]
+    _write(path, result.model_dump_json(indent=1) + "\n")
+    return path
 
 
 def write_report(result: Result | SweepResult, path: Path) -> Path:

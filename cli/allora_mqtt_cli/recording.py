@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,11 +13,12 @@ from rich.text import Text
 
 from allora_mqtt.protocol.topics import Event, Topics
 from allora_mqtt.research.problems import ResearchError
-from allora_mqtt.research.record import Recorder
+from allora_mqtt.research.record import Counts, Recorder
 from allora_mqtt_cli import session
 from allora_mqtt_cli.client import Client
 from allora_mqtt_cli.errors import CliError, ExitCode
 from allora_mqtt_cli.invocation import Invocation
+from allora_mqtt_cli.output import Output
 
 _BEAT_S: Final = 0.5
 _RECONNECT_S: Final = 2.0
@@ -58,16 +59,14 @@ def record(invocation: Invocation, folder: Path, seconds: float | None) -> None:
 
 def _follow(invocation: Invocation, topics: Topics, recorder: Recorder, ends_at: float | None) -> None:
     """Write down what comes until it is time to end."""
-    console = invocation.output.console(stderr=True)
     has_begun = False
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    with _live_line(invocation.output) as show:
         while not _is_over(ends_at):
             try:
                 with session.open_client(invocation) as client:
                     has_begun = True
                     for _ in _taken(client, topics, recorder, ends_at):
-                        if console.is_terminal:
-                            live.update(_state(recorder), refresh=True)
+                        show(recorder.counts)
             except CliError as error:
                 if error.exit_code is not ExitCode.NO_ANSWER or not has_begun:
                     raise
@@ -87,9 +86,20 @@ def _taken(client: Client, topics: Topics, recorder: Recorder, ends_at: float | 
             return
 
 
-def _state(recorder: Recorder) -> Text:
-    counts = recorder.counts
-    return Text(f"recording: {counts.prices} prices, {counts.predictions} predictions; Ctrl-C ends")
+@contextmanager
+def _live_line(output: Output) -> Iterator[Callable[[Counts], None]]:
+    """Yield what shows the counts: on a terminal a line that changes, elsewhere nothing."""
+    console = output.console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _counts: None
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def show(counts: Counts) -> None:
+            line = f"recording: {counts.prices} prices, {counts.predictions} predictions; Ctrl-C ends"
+            live.update(Text(line), refresh=True)
+
+        yield show
 
 
 def _is_over(ends_at: float | None) -> bool:

@@ -17,7 +17,7 @@ from allora_mqtt.research.backtest import Assumptions
 from allora_mqtt.research.case import Request
 from allora_mqtt.research.predictions import Skill
 from allora_mqtt.research.problems import Problem, ResearchError
-from allora_mqtt.research.result import Figures, SweepResult, Warned
+from allora_mqtt.research.result import Figures, Result, SweepResult, Warned
 from allora_mqtt.research.rows import to_day, to_span_s
 from allora_mqtt.research.sweep import Grid, Split, rank_agreement
 from allora_mqtt_cli import render
@@ -120,7 +120,7 @@ def backtest(invocation: Invocation, case: CaseOptions) -> None:
         settings, _ = _settings(invocation, case.changes or ())
         with _progress(invocation.output, "bars") as on_progress:
             result = desk.backtest(case.request(), settings, case.assumptions(), case.title, on_progress)
-        files = desk.keep(result, case.out) if case.out is not None else []
+        files = _keep(invocation.output, result, case.out)
     if invocation.output.as_json:
         document = {"figures": result.figures.model_dump(mode="json"), "files": [str(path) for path in files]}
         warnings = [warning.model_dump(mode="json") for warning in result.warnings]
@@ -145,7 +145,7 @@ def sweep(invocation: Invocation, case: CaseOptions, combined: GridOptions) -> N
             result = desk.sweep(
                 case.request(), combinations, settings, split, case.assumptions(), case.title, on_progress
             )
-        files = desk.keep(result, case.out) if case.out is not None else []
+        files = _keep(invocation.output, result, case.out)
     if invocation.output.as_json:
         cells = [cell.model_dump(mode="json") for cell in result.cells]
         invocation.output.document({"cells": cells, "files": [str(path) for path in files]})
@@ -304,6 +304,20 @@ def _show_sweep(output: Output, result: SweepResult) -> None:
         f"The best {len(best)} of {len(result.cells)} by the time until {result.split:%Y-%m-%d %H:%M} UTC. How far "
         f"their order holds in the rest (rank correlation) {said}: 1 is the same order, 0 is chance."
     )
+
+
+def _keep(output: Output, result: Result | SweepResult, folder: Path | None) -> list[Path]:
+    """Write a result and its page; without the library that draws, the result alone, and say so."""
+    if folder is None:
+        return []
+    files = [desk.write_result(result, folder / "result.json")]
+    try:
+        files.append(desk.write_report(result, folder / "report.html"))
+    except ResearchError as error:
+        if error.code is not Problem.NO_LIBRARY:
+            raise
+        output.note(f"{error.message} ({error.code})")
+    return files
 
 
 def _name(output: Output, files: Sequence[Path]) -> None:

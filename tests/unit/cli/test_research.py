@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,6 +106,16 @@ def test_reports_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "BAD_OPTION" in run(capsys, "report", "x.json", "--from", "2026-01-01").err
     Path("not.sqlite3").write_text("no database, whatever it is called")
     assert "BAD_RESULT" in run(capsys, "report", "--database", "sqlite:///not.sqlite3").err
+
+
+def test_without_the_library_that_draws_the_result_is_kept_and_that_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    done = run(capsys, "backtest", *AT_ONCE, "--out", "kept")
+    assert (done.code, "NO_LIBRARY" in done.err, "allora-mqtt[research]" in done.err) == (0, True, True)
+    assert [path.name for path in Path("kept").iterdir()] == ["result.json"]
+    assert "NO_LIBRARY" in run(capsys, "report", "kept/result.json").err
 
 
 def test_a_sweep_refuses_what_a_command_would(capsys: pytest.CaptureFixture[str]) -> None:
