@@ -67,6 +67,11 @@ class Ledger:
         query = select(orders.c.purpose).where(orders.c.order_id == order_id)
         return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
+    async def orders_since(self, since: datetime) -> list[datetime]:
+        """Return when each order was sent, since a time."""
+        query = select(orders.c.at).where(orders.c.at >= since)
+        return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
     async def newest_order(self) -> Row | None:
         """Return the order that was sent last."""
         query = select(orders).order_by(orders.c.at.desc()).limit(1)
@@ -135,8 +140,10 @@ class Ledger:
         return await self._database.read(lambda connection: _rows(connection, query))
 
     async def last_stopped_at(self) -> dict[str, datetime]:
-        """Return, by symbol, when a stop last closed a position."""
-        query = select(positions.c.symbol, positions.c.closed_at).where(positions.c.close_reason == "stop")
+        """Return, by symbol, when a stop, or the exchange for want of margin, last closed a position."""
+        query = select(positions.c.symbol, positions.c.closed_at).where(
+            positions.c.close_reason.in_(("stop", "liquidation"))
+        )
         return await self._database.read(
             lambda connection: {
                 row.symbol: row.closed_at for row in connection.execute(query.order_by(positions.c.closed_at))

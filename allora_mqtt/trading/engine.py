@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -28,7 +28,7 @@ from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
 from allora_mqtt.trading.reconciler import Reconciler
-from allora_mqtt.trading.risk import EntryPlan, Refused, plan_entry
+from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, EntryPlan, Refused, plan_entry
 from allora_mqtt.trading.strategy import Opinion, gap_pct, judge, round_gap
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,8 @@ class Engine:
         """Trade until cancelled; what the exchange says of the account comes before everything else."""
         day_ago = datetime.fromtimestamp(self._clock().timestamp() - 86_400, UTC)
         self._entered = {(topic_id, at.timestamp()) for topic_id, at in await self._ledger.entered_predictions(day_ago)}
+        for sent in await self._ledger.orders_since(self._clock() - timedelta(minutes=1)):
+            self._executor.pace.note(1, sent.timestamp())
         self._follow_topics()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -267,6 +269,7 @@ class Engine:
         self.signals[symbol] = signal
         if isinstance(plan, EntryPlan):
             self.portfolio.pending[symbol] = plan
+            self._executor.pace.note(ORDERS_PER_ENTRY, now.timestamp())
             self._entered.add((topic_id, prediction.at))
             self._spawn(self._enter(plan, signal, prediction))
         elif is_new:
@@ -287,7 +290,7 @@ class Engine:
             quote,
             self.feed.asset(quote.symbol),
             self._orders.settings,
-            self.portfolio.book(),
+            self.portfolio.book(self._executor.pace.last_minute(now.timestamp())),
             now.timestamp(),
         )
 

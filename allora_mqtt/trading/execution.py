@@ -20,7 +20,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import OrderView
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.observer import Observer
-from allora_mqtt.trading.risk import EntryPlan
+from allora_mqtt.trading.risk import EntryPlan, OrderPace
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ class Executor:
         self._clock = clock
         self._observer = observer
         self._leverage: dict[str, int] = {}
+        self.pace = OrderPace()
+        """What was sent; entries are counted by whoever plans them, before anything is waited for."""
 
     @property
     def clock_ahead_s(self) -> float:
@@ -245,6 +247,8 @@ class Executor:
     async def _send(
         self, orders: list[Purposeful], grouping: Grouping, signal_id: str | None, reason: str, *, gated: bool
     ) -> list[OrderResult]:
+        if not gated:
+            self.pace.note(len(orders), self._clock().timestamp())
         nonce = self._nonces.next()
         specs = [order.spec for order in orders]
         envelope = await asyncio.to_thread(self._hyperliquid.sign_orders, specs, grouping, nonce, self._deadline_ms())

@@ -12,9 +12,10 @@ from pydantic import JsonValue
 
 from allora_mqtt.market.account import PositionState, RestingOrder
 from allora_mqtt.market.hyperliquid import Hyperliquid
-from allora_mqtt.protocol.errors import BotError
+from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
+from allora_mqtt.store.journal import STOOD_DOWN
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.execution import Executor, Filled
 from allora_mqtt.trading.observer import Observer
@@ -86,6 +87,7 @@ class Reconciler:
         self._last_equity: datetime | None = None
         self._settlement = Settlement(hyperliquid, ledger, clock, observer)
         self.settings = settings
+        self._trips_stored = True
         self.trips: dict[str, Trip] = {}
         """The limits on losses that were reached and not reset, by name."""
 
@@ -230,14 +232,29 @@ class Reconciler:
 
         Returns:
             The names of those that were reset.
+
+        Raises:
+            BotError: the account is not known yet, or the store did not answer.
         """
         names = [trip for trip in self.trips if name in {None, trip}]
+        if not names:
+            return []
+        results, account = self._portfolio.results, self._portfolio.account
+        if results is None or account is None:
+            message = f"What the account is worth is not known, so {', '.join(names)} cannot be reset; try again later."
+            raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message)
+        before = dict(self.trips)
+        self._portfolio.results = results.restarted(names, account.equity_usd)
         for trip in names:
             del self.trips[trip]
-        results, account = self._portfolio.results, self._portfolio.account
-        if names and results is not None and account is not None:
-            self._portfolio.results = replace(results, day_start_usd=account.equity_usd, peak_usd=account.equity_usd)
-        await self._store_books()
+        try:
+            await self._store_books()
+        except BotError:
+            # What is not stored has not been reset.
+            self.trips, self._portfolio.results = before, results
+            raise
+        for trip in names:
+            self._observer.on_breaker(trip, "reset by a command", opened=False)
         return names
 
     def _depth_is_due(self) -> bool:
@@ -265,7 +282,7 @@ class Reconciler:
         if reason is None:
             return
         del self._portfolio.holdings[holding.symbol]
-        if reason == "stop":
+        if reason in {"stop", "liquidation"}:
             self._portfolio.cooling_until[holding.symbol] = self._clock().timestamp() + self.settings.cooldown_s
         await self._cancel_orphans(holding.symbol)
 
@@ -329,12 +346,13 @@ class Reconciler:
         account, results = self._portfolio.account, self._portfolio.results
         if account is None or results is None:
             return
-        tripped = results.tripped(account.equity_usd, self.settings)
-        if tripped is not None and tripped[0] not in self.trips:
-            name, reason = tripped
-            self.trips[name] = Trip(reason, now)
-            log.error("Breaker %s: %s", name, reason)
-            self._observer.on_trip(name, reason)
+        for name, reason in results.tripped(account.equity_usd, self.settings).items():
+            if name not in self.trips:
+                self.trips[name] = Trip(reason, now)
+                self._trips_stored = False
+                log.error("Breaker %s: %s", name, reason)
+                self._observer.on_trip(name, reason)
+        if not self._trips_stored:
             await self._store_books()
         if self._last_equity is None or _is_over(self._last_equity, now, _EQUITY_INTERVAL_S):
             self._last_equity = now
@@ -347,7 +365,11 @@ class Reconciler:
         stored: dict[str, JsonValue] = {"trips": {name: dict(trip) for name, trip in trips.items()}}
         if results is not None:
             stored["results"] = dict(results.to_state())
+        if trips:
+            # Stays until a person has sent ACTIVE, whatever is reset and however often the bot starts meanwhile.
+            stored[STOOD_DOWN] = True
         await self._ledger.put_state(stored)
+        self._trips_stored = True
 
 
 def _is_over(since: datetime, now: datetime, span_s: float) -> bool:
