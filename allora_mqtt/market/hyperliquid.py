@@ -6,8 +6,11 @@ gateway, reads and writes apart: a slow read never holds up an order.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
@@ -33,6 +36,8 @@ from allora_mqtt.market.account import (
 )
 from allora_mqtt.market.answers import (
     HttpRefusal,
+    RateLimited,
+    Throttled,
     TransientFailure,
     decoded_write,
     kind_of,
@@ -42,9 +47,12 @@ from allora_mqtt.market.answers import (
     retry_pause_s,
     unreadable,
 )
+from allora_mqtt.market.budget import LISTED, Figures, RequestBudget, Use, action_weight, info_weight, rows_weight
 from allora_mqtt.market.catalog import Asset, assets_from_meta
+from allora_mqtt.market.dependency import Dependency
 from allora_mqtt.market.gate import GateClosed, GatedBody, SendGate
 from allora_mqtt.market.orders import (
+    ActionsExhausted,
     DuplicateNonce,
     Grouping,
     OrderResult,
@@ -57,6 +65,7 @@ from allora_mqtt.market.orders import (
     parse_results,
 )
 from allora_mqtt.market.signing import Envelope, Signer
+from allora_mqtt.market.wire import to_int
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 __all__ = [
@@ -82,9 +91,29 @@ _FILLS_PER_PAGE = 2000
 _UNSHARP_S = 2.0
 """What the exchange's own time may lag behind on its way; less than that is no difference between two clocks."""
 _MAX_FILL_PAGES = 10
+_LONGEST_WAIT_S = 1.0
+"""Room may be made sooner than it seemed, by an answer that came."""
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 _T = TypeVar("_T")
+
+_IS_EXIT: ContextVar[bool] = ContextVar("is_exit", default=False)
+
+ACCOUNT_WEIGHT = info_weight("clearinghouseState") + info_weight("spotClearinghouseState")
+"""What a look at the account costs at most."""
+DEEP_WEIGHT = ACCOUNT_WEIGHT + info_weight("frontendOpenOrders") + info_weight("userFillsByTime")
+"""The same with the resting orders and the fills."""
+QUOTES_WEIGHT = info_weight("metaAndAssetCtxs")
+
+
+@contextmanager
+def for_exit() -> Iterator[None]:
+    """Within this, what is asked for serves the closing of positions and is never held up by the request budget."""
+    token = _IS_EXIT.set(True)
+    try:
+        yield
+    finally:
+        _IS_EXIT.reset(token)
 
 
 class Hyperliquid:
@@ -97,6 +126,7 @@ class Hyperliquid:
         wallet: the (agent) wallet that signs, or None to read only.
         vault_address: the vault or sub-account to trade for.
         clock: unix seconds.
+        steady: seconds of a clock that is never set back, for the request budget.
     """
 
     def __init__(
@@ -108,6 +138,7 @@ class Hyperliquid:
         wallet: LocalAccount | None,
         vault_address: str | None,
         clock: Callable[[], float],
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         url = base_url.rstrip("/")
         self._timeout_s = timeout_s
@@ -115,6 +146,10 @@ class Hyperliquid:
         """The account that trades, itself or for a vault."""
         self._account = vault_address or account_address
         self._clock = clock
+        self._steady = steady
+        self.info_health = Dependency("hyperliquid")
+        self.exchange_health = Dependency("hyperliquid_exchange")
+        self.budget = RequestBudget()
         self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)
         self._assets: dict[str, Asset] = {}
         self._is_unified: bool | None = None
@@ -135,7 +170,7 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        self._assets = await self._read("its list of assets", self._info.meta, _assets)
+        self._assets = await self._read("meta", "its list of assets", self._info.meta, _assets, Use.CATALOG)
 
     async def close(self) -> None:
         """Close the connections; what still runs in a thread ends by its own timeout."""
@@ -150,7 +185,9 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        meta, contexts = await self._read("its market data", self._info.meta_and_asset_ctxs, _meta_and_contexts)
+        meta, contexts = await self._read(
+            "metaAndAssetCtxs", "its market data", self._info.meta_and_asset_ctxs, _meta_and_contexts, Use.QUOTES
+        )
         # A listing that is new since `connect` can be traded as soon as it is seen.
         self._assets = assets_from_meta(meta)
         return meta, contexts
@@ -164,11 +201,13 @@ class Hyperliquid:
         if self._is_unified is None:
             self._is_unified = await self._ask_if_unified()
         call = partial(self._info.user_state, self._account)
-        state = await self._read("the account", call, self._account_state)
+        state = await self._read("clearinghouseState", "the account", call, self._account_state)
         if not self._is_unified:
             return state
         spot = partial(self._info.spot_user_state, self._account)
-        return await self._read("the account's collateral", spot, partial(with_spot_collateral, state))
+        return await self._read(
+            "spotClearinghouseState", "the account's collateral", spot, partial(with_spot_collateral, state)
+        )
 
     def now_s(self) -> float:
         """Return unix seconds as the exchange counts them, which decides when an order is too late."""
@@ -182,6 +221,7 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
         return await self._read(
+            "frontendOpenOrders",
             "the open orders",
             partial(self._info.frontend_open_orders, self._account),
             lambda raw: parse_orders(_list(raw)),
@@ -197,7 +237,7 @@ class Hyperliquid:
         start_ms = since_ms
         for _ in range(_MAX_FILL_PAGES):
             call = partial(self._info.user_fills_by_time, self._account, start_ms)
-            rows, fills, newest_ms = await self._read("the fills", call, _fill_page)
+            rows, fills, newest_ms = await self._read("userFillsByTime", "the fills", call, _fill_page)
             # One trade id can belong to two orders of the same account.
             found.update({(fill.tid, fill.oid): fill for fill in fills})
             if rows < _FILLS_PER_PAGE or newest_ms <= start_ms:
@@ -214,7 +254,34 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
         call = partial(self._info.query_order_by_cloid, self._account, Cloid.from_str(cloid.lower()))
-        return await self._read("an order's status", call, parse_order_status)
+        return await self._read("orderStatus", "an order's status", call, parse_order_status)
+
+    async def learn_limits(self) -> None:
+        """Ask how many actions the account has sent and may send, for the request budget.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        call = partial(self._info.user_rate_limit, self._account)
+        used, limit = await self._read("userRateLimit", "the account's limits", call, _limits)
+        self.budget.learn(used, limit, self._steady())
+
+    def may_ask_limits(self) -> bool:
+        """Whether `learn_limits` is due; True for one caller."""
+        return self.budget.should_ask(self._steady())
+
+    async def room(self, use: Use, weight: int) -> None:
+        """Wait until the request budget has room for so much."""
+        while (wait_s := self.budget.wait_s(use, weight, self._steady())) > 0:  # noqa: ASYNC110 - time makes room
+            await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
+
+    def quote_pause_s(self, interval_s: float) -> float:
+        """Return how long to wait between two looks at all quotes: the interval, or what the budget allows."""
+        return self.budget.quote_interval_s(interval_s, QUOTES_WEIGHT, self._steady())
+
+    def figures(self) -> Figures:
+        """Return how much of the request budget is used."""
+        return self.budget.figures(self._steady())
 
     def sign_orders(
         self, orders: Sequence[OrderSpec], grouping: Grouping, nonce: int, expires_after_ms: int | None
@@ -253,6 +320,14 @@ class Hyperliquid:
         action = leverage_action(symbol, leverage, is_cross=is_cross, assets=self._assets)
         return self._sign(action, nonce, expires_after_ms)
 
+    def sign_noop(self, nonce: int, expires_after_ms: int | None = None) -> Envelope:
+        """Sign an action that does nothing but use its nonce; sends nothing.
+
+        Raises:
+            BotError: NOT_ALLOWED without a key.
+        """
+        return self._sign({"type": "noop"}, nonce, expires_after_ms)
+
     async def send(self, envelope: Envelope, gate: SendGate | None = None) -> list[OrderResult]:
         """Post an envelope, once.
 
@@ -267,16 +342,50 @@ class Hyperliquid:
             OutcomeUnknown: the bytes left and no usable answer came.
             GateClosed: the gate stopped it; nothing left.
             DuplicateNonce: the exchange has this envelope already.
+            RateLimited: the exchange did not run it, because it was asked too often.
+            ActionsExhausted: the account has used up its actions.
             BotError: EXCHANGE_REJECTED when refused as a whole; EXCHANGE_UNREACHABLE when nothing left.
         """
         if gate is not None and not gate.is_open:
             raise GateClosed
+        spent = self.budget.spend(Use.EXIT, action_weight(envelope.action_count))
+        started = time.perf_counter()
+        try:
+            results = parse_results(await self._deliver(envelope, gate), envelope.action_count)
+        except GateClosed:
+            raise
+        except BotError as error:
+            self._note_refusal(error, started)
+            raise
+        else:
+            self._answered(self.exchange_health, started)
+            return results
+        finally:
+            self.budget.done(spent, self._steady())
+
+    def _note_refusal(self, error: BotError, started: float) -> None:
+        """Tell an exchange that says no from one that does not answer."""
+        if isinstance(error, RateLimited):
+            self.budget.refused(self._steady())
+        elif isinstance(error, OutcomeUnknown) or error.code is ErrorCode.EXCHANGE_UNREACHABLE:
+            self.exchange_health.failed(self._clock(), error.message)
+        else:
+            self._answered(self.exchange_health, started)
+        if isinstance(error, ActionsExhausted):
+            self.budget.exhausted()
+
+    def _answered(self, dependency: Dependency, started: float) -> None:
+        self.budget.taken(self._steady())
+        dependency.succeeded(self._clock(), (time.perf_counter() - started) * 1000)
+
+    async def _deliver(self, envelope: Envelope, gate: SendGate | None) -> object:
+        self.budget.acted(envelope.action_count)
         body = GatedBody(envelope.to_json().encode(), gate)
         running = _in_thread(self._writers, partial(self._post, body))
         try:
             # Connecting and answering have their own timeouts in the thread; this one also covers waiting for a thread.
             async with asyncio.timeout(_WRITE_TIMEOUTS * self._timeout_s):
-                answer = await running
+                return await running
         except TimeoutError as error:
             if body.abandon():
                 raise not_sent("it took too long to connect") from error
@@ -284,7 +393,6 @@ class Hyperliquid:
         except asyncio.CancelledError:
             body.abandon()
             raise
-        return parse_results(answer, envelope.action_count)
 
     def _account_state(self, raw: Mapping[str, Any]) -> AccountState:
         now_s = self._clock()
@@ -318,37 +426,70 @@ class Hyperliquid:
     async def _ask_if_unified(self) -> bool:
         call = partial(self._info.query_user_abstraction_state, self._account)
         try:
-            return await self._read("the account's mode", call, is_unified)
-        except TransientFailure:
+            return await self._read("userAbstraction", "the account's mode", call, is_unified)
+        except (TransientFailure, RateLimited, Throttled):
             raise
         except BotError:
             # A server that does not know the question has no such accounts.
             return False
 
-    async def _read(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
+    async def _read(
+        self, kind: str, what: str, call: Callable[[], Any], parse: Callable[[Any], _T], use: Use = Use.ACCOUNT
+    ) -> _T:
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(_READ_TRIES),
+            # The probe of a breaker that is open is a single request.
+            stop=stop_after_attempt(1 if self.info_health.is_open else _READ_TRIES),
             wait=retry_pause_s,
             retry=retry_if_exception_type(TransientFailure),
             reraise=True,
         )
-        return await retrying(self._read_once, what, call, parse)
+        started = time.perf_counter()
+        try:
+            result: _T = await retrying(
+                self._read_counted, kind, what, call, parse, Use.EXIT if _IS_EXIT.get() else use
+            )
+        except Throttled:
+            self.info_health.give_back()
+            raise
+        except BotError as error:
+            self.info_health.failed(self._clock(), error.message)
+            raise
+        self._answered(self.info_health, started)
+        return result
 
-    async def _read_once(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
+    async def _read_counted(
+        self, kind: str, what: str, call: Callable[[], Any], parse: Callable[[Any], _T], use: Use
+    ) -> _T:
+        weight = info_weight(kind)
+        wait_s = self.budget.wait_s(use, weight, self._steady())
+        if wait_s > 0:
+            raise Throttled(what, wait_s)
+        spent = self.budget.spend(use, weight)
+        rows = 0
+        try:
+            raw = await self._read_raw(what, call)
+            rows = len(raw) if kind in LISTED and isinstance(raw, list) else 0
+        except RateLimited:
+            self.budget.refused(self._steady())
+            raise
+        finally:
+            self.budget.done(spent, self._steady(), rows_weight(rows))
+        try:
+            return parse(raw)
+        except _MALFORMED as error:
+            raise unreadable(what) from error
+
+    async def _read_raw(self, what: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the SDK returns
         running = _in_thread(self._readers, call)
         try:
             async with asyncio.timeout(self._timeout_s):
-                raw = await running
+                return await running
         except HttpRefusal as refusal:
             raise read_refused(what, refusal.status) from refusal
         except (OSError, HTTPError) as error:
             raise TransientFailure(
                 f"HyperLiquid could not be asked for {what} ({kind_of(error)}); check the network and HL_BASE_URL."
             ) from error
-        except _MALFORMED as error:
-            raise unreadable(what) from error
-        try:
-            return parse(raw)
         except _MALFORMED as error:
             raise unreadable(what) from error
 
@@ -379,6 +520,10 @@ def _meta_and_contexts(raw: object) -> tuple[dict[str, Any], list[Any]]:
             return meta, contexts
         case _:
             raise ValueError("not a universe with contexts")
+
+
+def _limits(raw: Any) -> tuple[int, int]:  # noqa: ANN401 - any answer
+    return to_int(raw["nRequestsUsed"]), to_int(raw["nRequestsCap"])
 
 
 def _fill_page(raw: object) -> tuple[int, list[Fill], int]:

@@ -175,6 +175,15 @@ class Executor:
             )
             await self._hyperliquid.send(envelope)
 
+    async def probe(self) -> None:
+        """Ask the exchange to do nothing, which tells whether it takes orders.
+
+        Raises:
+            BotError: it does not, or there is no key.
+        """
+        envelope = await asyncio.to_thread(self._hyperliquid.sign_noop, self._nonces.next(), self._deadline_ms())
+        await self._hyperliquid.send(envelope)
+
     async def resolve(self, order: Any) -> str | None:  # noqa: ANN401 - a row of the ledger
         """Find out what became of an order of which that was not known.
 

@@ -99,14 +99,6 @@ class Results:
         # A clock that was set back begins no new day, which would hide what was lost in this one.
         return Results(today, equity_usd, peak) if today > self.day else replace(self, peak_usd=peak)
 
-    def moved(self, amount_usd: Decimal) -> "Results":
-        """Return what holds after money was paid in, or out (below zero): neither profit nor loss."""
-        return replace(
-            self,
-            day_start_usd=max(self.day_start_usd + amount_usd, Decimal(0)),
-            peak_usd=max(self.peak_usd + amount_usd, Decimal(0)),
-        )
-
     def restarted(self, names: Collection[str], equity_usd: Decimal) -> "Results":
         """Return what holds after somebody has reset these breakers: their losses are counted from here on."""
         return replace(

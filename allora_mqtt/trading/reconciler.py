@@ -11,7 +11,8 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from allora_mqtt.market.account import PositionState, RestingOrder
-from allora_mqtt.market.hyperliquid import Hyperliquid
+from allora_mqtt.market.budget import Use
+from allora_mqtt.market.hyperliquid import ACCOUNT_WEIGHT, DEEP_WEIGHT, Hyperliquid
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
@@ -119,9 +120,12 @@ class Reconciler:
         """
         while True:
             try:
-                await self.refresh(deep=self._depth_is_due())
-                await self._resolve()
-                await self._find_unprotected(protect)
+                deep = self._depth_is_due()
+                await self._hyperliquid.room(Use.ACCOUNT, DEEP_WEIGHT if deep else ACCOUNT_WEIGHT)
+                if self._hyperliquid.info_health.admits(self._clock().timestamp()):
+                    await self.refresh(deep=deep)
+                    await self._resolve()
+                    await self._find_unprotected(protect)
             except BotError as error:
                 log.warning("The account could not be checked: %s", error.message)
             is_busy = (

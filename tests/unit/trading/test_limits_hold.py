@@ -20,12 +20,13 @@ COINS = {"BTC": ("97531", 5), "ETH": ("2099.9", 4), "SOL": ("133.77", 2), "DOGE"
 LEVERAGES = {"BTC": 40, "ETH": 25, "SOL": 20, "DOGE": 10, "XRP": 3}
 MONEY = st.decimals(min_value=5, max_value=2000, places=2)
 CHOICE: dict[str, st.SearchStrategy[Any]] = {
-    "amount_usd": st.decimals(min_value=15, max_value=150, places=2),
-    "max_exposure_usd": st.integers(100, 1500),
-    "max_symbol_exposure_usd": st.integers(50, 500),
-    "max_open_positions": st.integers(1, 4),
-    "max_leverage": st.integers(1, 12),
-    "max_orders_per_minute": st.integers(3, 12),
+    # Chosen from what makes each limit the one that stops an entry, some of the time.
+    "amount_usd": st.sampled_from([Decimal("33.33"), 50, 20, 15, 120]),
+    "max_exposure_usd": st.sampled_from([250, 150, 400, 900]),
+    "max_symbol_exposure_usd": st.sampled_from([250, 800, 100, 60]),
+    "max_open_positions": st.sampled_from([5, 3, 2, 1]),
+    "max_leverage": st.sampled_from([2, 3, 8, 1]),
+    "max_orders_per_minute": st.sampled_from([9, 6, 24, 4]),
 }
 
 
@@ -80,7 +81,7 @@ class Trading(RuleBasedStateMachine):
         self.cash = Decimal(0)
         self.stopped_at: dict[str, float] = {}
 
-    @initialize(cash=st.integers(15, 150), limits=st.fixed_dictionaries(CHOICE))
+    @initialize(cash=st.sampled_from([120, 60, 400, 30]), limits=st.fixed_dictionaries(CHOICE))
     def begin(self, cash: int, limits: dict[str, Any]) -> None:
         self.cash = Decimal(cash)
         self.settings = things.settings(**limits)
@@ -102,6 +103,13 @@ class Trading(RuleBasedStateMachine):
         self.pace.note(ORDERS_PER_ENTRY, self.now)
         self.known.entered[coin] = (plan.notional_usd, plan.margin_usd)
         self.known.sent_at += [self.now] * ORDERS_PER_ENTRY
+
+    @rule(coins=st.permutations(sorted(COINS)), pause_s=st.sampled_from([61, 0, 30]))
+    def signals(self, coins: list[str], pause_s: int) -> None:
+        """Many coins at once, before anything is known of the first."""
+        self.now += pause_s
+        for coin in coins:
+            self.signal(coin, Direction.BUY)
 
     @precondition(lambda self: self.portfolio.pending)
     @rule(data=st.data(), share=st.sampled_from(["0", "0.3", "0.5", "1"]))
@@ -125,6 +133,11 @@ class Trading(RuleBasedStateMachine):
         else:
             self.known.entered.pop(coin, None)
         del self.portfolio.pending[coin]
+
+    @rule(data=st.data())
+    def fill_all(self, data: st.DataObject) -> None:
+        for _ in list(self.portfolio.pending):
+            self.fill(data, "1")
 
     @precondition(lambda self: self.portfolio.holdings)
     @rule(data=st.data(), by_stop=st.booleans(), orders=st.integers(0, 3))
@@ -159,7 +172,7 @@ class Trading(RuleBasedStateMachine):
     def move(self, coin: str, factor: str) -> None:
         self.marks[coin] = (self.marks[coin] * Decimal(factor)).quantize(Decimal("0.00001"))
 
-    @rule(coin=st.sampled_from(sorted(COINS)), usd=st.integers(0, 500))
+    @rule(coin=st.sampled_from(sorted(COINS)), usd=st.sampled_from([0, 0, 0, 0, 60, 400]))
     def by_hand(self, coin: str, usd: int) -> None:
         """Somebody opens, changes or closes a position that is none of the bot's."""
         if coin in self.portfolio.holdings or coin in self.portfolio.pending:
@@ -170,7 +183,7 @@ class Trading(RuleBasedStateMachine):
             self.positions.pop(coin, None)
         self.look()
 
-    @rule(coin=st.sampled_from(sorted(COINS)), usd=st.sampled_from([0, 40, 300]))
+    @rule(coin=st.sampled_from(sorted(COINS)), usd=st.sampled_from([0, 0, 0, 0, 40, 300]))
     def rest(self, coin: str, usd: int) -> None:
         """Somebody places an order that rests, or takes it back."""
         others = [order for order in self.portfolio.resting if order.symbol != coin]
@@ -194,7 +207,7 @@ class Trading(RuleBasedStateMachine):
         return things.position(str(size), coin, str(self.marks[coin]))
 
 
-Trading.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+Trading.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 TestLimitsHoldWhateverHappens = Trading.TestCase
 
 

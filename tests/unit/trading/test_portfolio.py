@@ -85,20 +85,6 @@ def test_a_clock_that_is_set_back_hides_no_loss() -> None:
     assert list(earlier.tripped(Decimal(900), settings(max_daily_loss_pct=5))) == ["daily_loss"]
 
 
-@pytest.mark.parametrize("moved", ["500", "-500"])
-def test_money_paid_in_or_out_is_neither_profit_nor_loss(moved: str) -> None:
-    amount = Decimal(moved)
-    after = START.moved(amount)
-    assert after.daily_pct(1000 + amount) == after.drawdown_pct(1000 + amount) == 0
-    limits = settings(max_daily_loss_pct=5)
-    assert after.tripped(1000 + amount, limits) == {}
-    assert list(after.tripped((1000 + amount) * Decimal("0.95"), limits)) == ["daily_loss"]
-
-
-def test_money_paid_out_beyond_the_start_of_the_day_leaves_no_start_below_zero() -> None:
-    assert START.moved(Decimal(-1500)).day_start_usd == 0
-
-
 def test_results_come_back_from_the_store_as_they_were() -> None:
     results = Results(NOW.date(), Decimal("1000.123456"), Decimal("1e3"))
     assert Results.from_state(results.to_state()) == results
