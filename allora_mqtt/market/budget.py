@@ -22,8 +22,10 @@ _BATCH_PER_WEIGHT: Final = 40
 _ROWS_PER_WEIGHT: Final = 20
 """In the answer to one of `LISTED`: one more for each so many."""
 
-_READS: Final = 0.875
+_READS: Final = 0.75
 """Part of the limit that reading may use in all; the rest is for orders and exits."""
+_EXITS: Final = 0.97
+"""Part of the limit that reading for an exit may use; the rest is for orders alone."""
 _FIRST_PAUSE_S: Final = 10.0
 _LONGEST_PAUSE_S: Final = 120.0
 _SHORTEST_WAIT_S: Final = 0.05
@@ -42,15 +44,16 @@ class Use(IntEnum):
     """What a request is for; the less, the more important."""
 
     EXIT = 0
-    """Orders, and everything that closing a position needs: never held up."""
+    """Orders, which never wait, and what closing a position has to read, which waits only where the exchange would
+    refuse it."""
     ACCOUNT = 1
     QUOTES = 2
     CATALOG = 3
 
 
-_CEILING: Final = {Use.ACCOUNT: 0.8, Use.QUOTES: 0.7, Use.CATALOG: 0.5}
+_CEILING: Final = {Use.EXIT: _EXITS, Use.ACCOUNT: 0.7, Use.QUOTES: 0.6, Use.CATALOG: 0.4}
 """Each kind of reading ends where all requests together reach this part of the limit."""
-_SHARE: Final = {Use.ACCOUNT: 0.2, Use.QUOTES: 0.2, Use.CATALOG: 0.05}
+_SHARE: Final = {Use.EXIT: 0.0, Use.ACCOUNT: 0.2, Use.QUOTES: 0.2, Use.CATALOG: 0.05}
 """Unless it has used less than this part itself: what is more important starves nobody."""
 
 
@@ -133,10 +136,8 @@ class RequestBudget:
         spent.weight += extra_weight
 
     def wait_s(self, use: Use, weight: int, now: float) -> float:
-        """Return for how long a request has to wait, 0 when it may be sent now."""
-        if use is Use.EXIT:
-            return 0.0
-        paused_s = max(0.0, self._paused_until - now)
+        """Return for how long a request to `/info` has to wait, 0 when it may be sent now."""
+        paused_s = 0.0 if use is Use.EXIT else max(0.0, self._paused_until - now)
         return paused_s or self._room_in_s(use, weight, now)
 
     def quote_interval_s(self, wanted_s: float, weight: int, now: float) -> float:
@@ -208,7 +209,7 @@ class RequestBudget:
         total = sum(one.weight for one in recent) + weight
         own = sum(one.weight for one in recent if one.use is use) + weight
         fits = total <= _CEILING[use] * self._limit or own <= _SHARE[use] * self._limit
-        if fits and total <= _READS * self._limit:
+        if fits and (use is Use.EXIT or total <= _READS * self._limit):
             return 0.0
         leaves_in_s = [one.until + _WINDOW_S - now for one in recent if one.until is not None]
         return max(_SHORTEST_WAIT_S, min(leaves_in_s, default=_SHORTEST_WAIT_S))

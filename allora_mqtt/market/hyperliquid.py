@@ -461,6 +461,8 @@ class Hyperliquid:
         self, kind: str, what: str, call: Callable[[], Any], parse: Callable[[Any], _T], use: Use
     ) -> _T:
         weight = info_weight(kind)
+        if use is Use.EXIT:
+            await self.room(use, weight)
         wait_s = self.budget.wait_s(use, weight, self._steady())
         if wait_s > 0:
             raise Throttled(what, wait_s)
