@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -40,6 +40,7 @@ from allora_mqtt.protocol import spool as spooled
 from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
+from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
@@ -75,6 +76,7 @@ from allora_mqtt.welcome import greeting, program_name
 log = logging.getLogger(__name__)
 
 _EXIT_CANNOT_START: Final = 2
+_STORE_RETRY_S: Final = 1.0
 _LIVES_REMEMBERED: Final = 50
 """The broker may have kept what one of them has published."""
 
@@ -185,6 +187,7 @@ async def _build(
     desired = rules.at_start(
         saved, settings.bot.default_mode, settings.default.active_cryptos, settings.trade.runtime, _now()
     )
+    desired = await _within_hard_limits(desired, settings.trade.hard_limits, journal)
     identity = Identity(__version__, settings.bot.network.value, new_instance_id(), _now())
     lookout = await _lookout(identity, saved, journal, settings.bot.heartbeat_interval_s)
     reporter = Reporter(
@@ -264,6 +267,18 @@ async def _build(
         key_watch = KeyWatch(hyperliquid, exchange.wallet.address, exchange.vault_address, reporter, info, _now)
     handlers.apply(desired, desired, may_trade=desired.mode is Mode.ACTIVE)
     return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, end)
+
+
+async def _within_hard_limits(desired: rules.Desired, limits: HardLimits, journal: Journal) -> rules.Desired:
+    """Bring what was stored before a hard limit was set within it, for good."""
+    settings, notes = limits.clamp(desired.settings)
+    if not notes:
+        return desired
+    for note in notes:
+        log.warning("A setting from an earlier run crosses a hard limit: %s", note)
+    clamped = replace(desired, settings=settings)
+    await journal.save(rules.changes(desired, clamped), _now())
+    return clamped
 
 
 async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat_interval_s: float) -> Lookout:
@@ -378,10 +393,14 @@ class _Trip:
             mode = Mode.STOPPED if present.mode is Mode.STOPPED else Mode.STANDBY
             return rules.with_mode(present, mode, reason=reason, seq=present.mode_seq, now=now)
 
-        try:
-            await self._dispatcher.change(change, now)
-        except BotError as error:
-            log.error("Entries are blocked, but STANDBY could not be stored: %s", error.message)  # noqa: TRY400 - the sentence says it all
+        while True:
+            try:
+                await self._dispatcher.change(change, now)
+            except BotError as error:
+                log.error("Entries are blocked, but STANDBY could not be stored: %s", error.message)  # noqa: TRY400 - the sentence says it all
+                await asyncio.sleep(_STORE_RETRY_S)
+            else:
+                return
 
 
 def _write_once(text: str) -> Callable[[], None]:

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from allora_mqtt.protocol.commands import Symbol, TopicId
 from allora_mqtt.protocol.errors import Rejected
-from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
+from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings, hard_limit_name
 from allora_mqtt.protocol.topics import SYMBOL_PATTERN, Topics
 
 MAINNET_URL: Final = "https://api.hyperliquid.xyz"
@@ -356,15 +356,18 @@ def _check_endpoint(url: str) -> None:
 
 
 class TradeSettings(RuntimeSettings):
-    """`TRADE_…`: the runtime settings of a first start, and the ceilings no command can raise."""
+    """`TRADE_…`: the runtime settings of a first start, and the hard limits that no command can cross."""
 
     hard_max_amount_usd: Decimal | None = None
     hard_max_leverage: int | None = None
     hard_max_slippage_pct: Decimal | None = None
     hard_max_open_positions: int | None = None
     hard_max_exposure_usd: Decimal | None = None
+    hard_max_symbol_exposure_usd: Decimal | None = None
+    hard_max_orders_per_minute: int | None = None
     hard_max_daily_loss_pct: Decimal | None = None
     hard_max_drawdown_pct: Decimal | None = None
+    hard_min_cooldown_s: int | None = None
 
     @property
     def runtime(self) -> RuntimeSettings:
@@ -373,9 +376,9 @@ class TradeSettings(RuntimeSettings):
 
     @property
     def hard_limits(self) -> HardLimits:
-        """The ceilings alone."""
+        """The hard limits alone."""
         return HardLimits.model_validate(
-            {key: getattr(self, f"hard_max_{key.removeprefix('max_')}") for key in HardLimits.model_fields}
+            {key: getattr(self, hard_limit_name(key).lower().removeprefix("trade_")) for key in HardLimits.model_fields}
         )
 
 

@@ -12,7 +12,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode, WarningCode
 from allora_mqtt.protocol.messages import Warn
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.settings import DefaultMode
-from allora_mqtt.store.journal import Changes, Saved, mode_state
+from allora_mqtt.store.journal import STOOD_DOWN, Changes, Saved, mode_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ def at_start(
 ) -> Desired:
     """Return what holds when the bot starts: the mode by `BOT_DEFAULT_MODE`, the rest as it was left.
 
+    After a limit on losses was reached the mode is STANDBY, until somebody has sent ACTIVE.
+
     Args:
         saved: what an earlier run left.
         default_mode: STANDBY, ACTIVE, or LAST for the last commanded mode.
@@ -58,11 +60,14 @@ def at_start(
         mode = Mode.ACTIVE
     elif default_mode is DefaultMode.LAST and stored_mode is not None:
         mode = Mode(stored_mode["mode"])
+    reason = f"start (BOT_DEFAULT_MODE={default_mode})"
+    if mode is Mode.ACTIVE and (saved.state.get(STOOD_DOWN) or saved.state.get("trips")):
+        mode, reason = Mode.STANDBY, "start after a limit on losses was reached; send ACTIVE to go on"
     settings = RuntimeSettings.model_validate({**first_settings.model_dump(), **saved.settings})
     return Desired(
         mode=mode,
         since=now,
-        reason=f"start (BOT_DEFAULT_MODE={default_mode})",
+        reason=reason,
         mode_seq=0 if stored_mode is None else int(stored_mode["seq"]),
         active=dict(first_active) if saved.active is None else dict(saved.active),
         settings=settings,
@@ -79,6 +84,8 @@ def changes(old: Desired, new: Desired) -> Changes:
     }
     if (old.mode, old.since, old.mode_seq) != (new.mode, new.since, new.mode_seq):
         state |= mode_state(new.mode, new.since, new.reason, new.mode_seq)
+        if new.mode is Mode.ACTIVE:
+            state[STOOD_DOWN] = False
     settings = {
         key: str(value) for key, value in new.settings.model_dump().items() if value != getattr(old.settings, key)
     }

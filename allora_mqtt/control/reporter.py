@@ -13,6 +13,7 @@ from pydantic import BaseModel, JsonValue
 from allora_mqtt.control import views
 from allora_mqtt.control.desired import Desired
 from allora_mqtt.control.outbox import Outbox, encode
+from allora_mqtt.market.dependency import Dependency, quantile
 from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.errors import WarningCode
 from allora_mqtt.protocol.messages import (
@@ -42,7 +43,6 @@ from allora_mqtt.protocol.runtime import HardLimits, describe
 from allora_mqtt.protocol.topics import Event, Topics
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.ledger import Ledger
-from allora_mqtt.trading.dependency import Dependency, quantile
 from allora_mqtt.trading.engine import Engine
 
 _PUBLISH_INTERVAL_S: Final = 1.0
@@ -354,6 +354,7 @@ class Reporter:
                 last_signal=self.last_signal,
                 last_order=self.last_order,
                 breakers=self._breakers(),
+                requests=views.requests(engine.feed.hyperliquid.figures()),
                 uptime_s=self._uptime_s(),
                 version=self._identity.version,
                 instance_id=self._identity.instance_id,
@@ -362,8 +363,7 @@ class Reporter:
         )
 
     def _dependencies(self) -> list[Dependency]:
-        feeds = [] if self._engine is None else [self._engine.feed.hyperliquid_health, self._engine.feed.allora_health]
-        return [self.mqtt, *feeds]
+        return [self.mqtt, *([] if self._engine is None else self._engine.feed.dependencies())]
 
     def _breakers(self) -> list[BreakerView]:
         opened = [
@@ -381,9 +381,8 @@ class Reporter:
     def _overall(self) -> HealthState:
         if self._engine is not None and self._engine.reconciler.trips:
             return HealthState.TRIPPED
-        degraded = self._database.last_error is not None or any(
-            dependency.last_error is not None for dependency in self._dependencies()
-        )
+        now = self._clock().timestamp()
+        degraded = self._database.last_error is not None or any(one.is_troubled(now) for one in self._dependencies())
         return HealthState.DEGRADED if degraded else HealthState.OK
 
     def health(self) -> Health:
@@ -394,6 +393,7 @@ class Reporter:
         return Health(
             mqtt=self.mqtt.health(now),
             hyperliquid=unknown if feed is None else feed.hyperliquid_health.health(now),
+            hyperliquid_exchange=unknown if feed is None else feed.hyperliquid.exchange_health.health(now),
             allora=unknown if feed is None else feed.allora_health.health(now),
             store=self._store_health(),
         )

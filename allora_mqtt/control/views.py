@@ -6,10 +6,11 @@ from decimal import Context, Decimal
 from typing import Final
 
 from allora_mqtt.market.account import PositionState
+from allora_mqtt.market.budget import Figures
 from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote
 from allora_mqtt.protocol.commands import Switch
-from allora_mqtt.protocol.messages import Account, CryptoState, Position, Side, SignalView
+from allora_mqtt.protocol.messages import Account, CryptoState, Position, Requests, Side, SignalView
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.skill import Skill
 from allora_mqtt.trading.strategy import gap_pct
@@ -55,6 +56,19 @@ def account(portfolio: Portfolio, now: datetime) -> Account | None:
         daily_pnl_pct=_cents(results.daily_pct(state.equity_usd)),
         drawdown_pct=_cents(results.drawdown_pct(state.equity_usd)),
         updated_at=now,
+    )
+
+
+def requests(figures: Figures) -> Requests:
+    """Return how much of the exchange's limits is used."""
+    interval_s = figures.quote_interval_s
+    return Requests(
+        weight_used=figures.weight_used,
+        weight_limit=figures.weight_limit,
+        quote_interval_s=None if interval_s is None else round(interval_s, 2),
+        paused_s=figures.paused_s,
+        actions_used=figures.actions_used,
+        actions_limit=figures.actions_limit,
     )
 
 

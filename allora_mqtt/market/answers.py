@@ -13,7 +13,6 @@ from allora_mqtt.market.wire import quoted
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 _BACKOFF = wait_exponential(multiplier=0.1, max=2) + wait_random(0, 0.1)
-_RATE_LIMITED_PAUSE_S = 1.0
 
 
 class HttpRefusal(Exception):  # noqa: N818 - it names what the server did
@@ -27,9 +26,27 @@ class HttpRefusal(Exception):  # noqa: N818 - it names what the server did
 class TransientFailure(BotError):  # noqa: N818 - a kind of BotError that is worth another try
     """A read that may succeed when tried again."""
 
-    def __init__(self, message: str, pause_s: float = 0) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.EXCHANGE_UNREACHABLE, message)
-        self.pause_s = pause_s
+
+
+class RateLimited(BotError):  # noqa: N818 - it names what the server did
+    """The exchange has answered that it was asked too often; asking again at once would make it worse."""
+
+    def __init__(self, what_not: str) -> None:
+        super().__init__(
+            ErrorCode.EXCHANGE_UNREACHABLE, f"HyperLiquid is rate limiting and did not {what_not}; reading pauses."
+        )
+
+
+class Throttled(BotError):  # noqa: N818 - it names what the bot did
+    """The bot did not ask, so that the exchange need not refuse; nothing is wrong with the exchange."""
+
+    def __init__(self, what: str, wait_s: float) -> None:
+        super().__init__(
+            ErrorCode.EXCHANGE_UNREACHABLE,
+            f"HyperLiquid was not asked for {what}, to stay within its request limit; try again in {wait_s:.0f} s.",
+        )
 
 
 def refuse_http_errors(response: requests.Response, *_args: object, **_kwargs: object) -> None:
@@ -57,9 +74,7 @@ def decoded_write(response: requests.Response, hide: Callable[[str], str]) -> ob
     """
     status = response.status_code
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise BotError(
-            ErrorCode.EXCHANGE_UNREACHABLE, "HyperLiquid is rate limiting and did not run the action; slow down."
-        )
+        raise RateLimited("run the action")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT:
         raise BotError(
             ErrorCode.EXCHANGE_REJECTED,
@@ -74,18 +89,14 @@ def decoded_write(response: requests.Response, hide: Callable[[str], str]) -> ob
 
 
 def retry_pause_s(state: RetryCallState) -> float:
-    """How long to wait before the next try, in seconds: longer each time, with jitter, and longer when rate limited."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    return _BACKOFF(state) + (error.pause_s if isinstance(error, TransientFailure) else 0)
+    """How long to wait before the next try, in seconds: longer each time, with jitter."""
+    return _BACKOFF(state)
 
 
 def read_refused(what: str, status: int) -> BotError:
     """The error for a read that was answered with an HTTP status of 400 or above."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return TransientFailure(
-            f"HyperLiquid is rate limiting and did not give {what}; it is asked less often for a while.",
-            _RATE_LIMITED_PAUSE_S,
-        )
+        return RateLimited(f"give {what}")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return TransientFailure(f"HyperLiquid failed to give {what} (HTTP {status}); it is asked again later.")
     return BotError(

@@ -6,8 +6,11 @@ gateway, reads and writes apart: a slow read never holds up an order.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
@@ -38,6 +41,8 @@ from allora_mqtt.market.account import (
 )
 from allora_mqtt.market.answers import (
     HttpRefusal,
+    RateLimited,
+    Throttled,
     TransientFailure,
     decoded_write,
     kind_of,
@@ -47,9 +52,12 @@ from allora_mqtt.market.answers import (
     retry_pause_s,
     unreadable,
 )
+from allora_mqtt.market.budget import LISTED, Figures, RequestBudget, Use, action_weight, info_weight, rows_weight
 from allora_mqtt.market.catalog import Asset, assets_from_meta
+from allora_mqtt.market.dependency import Dependency
 from allora_mqtt.market.gate import GateClosed, GatedBody, SendGate
 from allora_mqtt.market.orders import (
+    ActionsExhausted,
     DuplicateNonce,
     Grouping,
     OrderResult,
@@ -63,7 +71,7 @@ from allora_mqtt.market.orders import (
 )
 from allora_mqtt.market.pages import Page, parse_page, read_pages
 from allora_mqtt.market.signing import Envelope, Signer, hide_key
-from allora_mqtt.market.wire import to_positive
+from allora_mqtt.market.wire import to_int, to_positive
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 
 __all__ = [
@@ -93,9 +101,29 @@ _MAX_FILL_PAGES = 10
 _MODE_FOR_S = 600.0
 _FUNDINGS_PER_PAGE = 500
 _MAX_FUNDING_PAGES = 50
+_LONGEST_WAIT_S = 1.0
+"""Room may be made sooner than it seemed, by an answer that came."""
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 _T = TypeVar("_T")
+
+_IS_EXIT: ContextVar[bool] = ContextVar("is_exit", default=False)
+
+ACCOUNT_WEIGHT = info_weight("clearinghouseState") + info_weight("spotClearinghouseState")
+"""What a look at the account costs at most."""
+DEEP_WEIGHT = ACCOUNT_WEIGHT + info_weight("frontendOpenOrders") + info_weight("userFillsByTime")
+"""The same with the resting orders and the fills."""
+QUOTES_WEIGHT = info_weight("metaAndAssetCtxs")
+
+
+@contextmanager
+def for_exit() -> Iterator[None]:
+    """Within this, what is asked for serves the closing of positions and is never held up by the request budget."""
+    token = _IS_EXIT.set(True)
+    try:
+        yield
+    finally:
+        _IS_EXIT.reset(token)
 
 
 class Hyperliquid:
@@ -108,6 +136,7 @@ class Hyperliquid:
         wallet: the (agent) wallet that signs, or None to read only.
         vault_address: the vault or sub-account to trade for.
         clock: unix seconds.
+        steady: seconds of a clock that is never set back, for the request budget.
     """
 
     def __init__(
@@ -119,6 +148,7 @@ class Hyperliquid:
         wallet: LocalAccount | None,
         vault_address: str | None,
         clock: Callable[[], float],
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         url = base_url.rstrip("/")
         self._timeout_s = timeout_s
@@ -126,6 +156,10 @@ class Hyperliquid:
         """The account that trades, itself or for a vault."""
         self._account = vault_address or account_address
         self._clock = clock
+        self._steady = steady
+        self.info_health = Dependency("hyperliquid")
+        self.exchange_health = Dependency("hyperliquid_exchange")
+        self.budget = RequestBudget()
         self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)
         self._hide = hide_key(wallet)
         self._assets: dict[str, Asset] = {}
@@ -148,7 +182,7 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        self._assets = await self._read("its list of assets", self._info.meta, _assets)
+        self._assets = await self._read("meta", "its list of assets", self._info.meta, _assets, Use.CATALOG)
 
     async def close(self) -> None:
         """Close the connections; what still runs in a thread ends by its own timeout."""
@@ -163,7 +197,9 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        meta, contexts = await self._read("its market data", self._info.meta_and_asset_ctxs, _meta_and_contexts)
+        meta, contexts = await self._read(
+            "metaAndAssetCtxs", "its market data", self._info.meta_and_asset_ctxs, _meta_and_contexts, Use.QUOTES
+        )
         # A listing that is new since `connect` can be traded as soon as it is seen.
         self._assets = assets_from_meta(meta)
         return meta, contexts
@@ -176,11 +212,13 @@ class Hyperliquid:
         """
         mode = await self.account_mode()
         call = partial(self._info.user_state, self._account)
-        state = await self._read("the account", call, self._account_state)
+        state = await self._read("clearinghouseState", "the account", call, self._account_state)
         if not is_unified(mode):
             return state
         spot = partial(self._info.spot_user_state, self._account)
-        return await self._read("the account's collateral", spot, partial(with_spot_collateral, state))
+        return await self._read(
+            "spotClearinghouseState", "the account's collateral", spot, partial(with_spot_collateral, state)
+        )
 
     async def account_mode(self) -> str:
         """How the account keeps its balances, such as `unifiedAccount`; asked again now and then, for it can change.
@@ -194,7 +232,7 @@ class Hyperliquid:
                 self._mode = await self.ask("the account's mode", query, parse_mode)
             except BotError as error:
                 if self._mode is None:
-                    if isinstance(error, TransientFailure):
+                    if isinstance(error, TransientFailure | RateLimited | Throttled):
                         raise
                     # A server that does not know the question has no such accounts.
                     self._mode = "default"
@@ -212,7 +250,7 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        return await self._read(what, partial(self._info.post, "/info", dict(query)), parse)
+        return await self._read(str(query["type"]), what, partial(self._info.post, "/info", dict(query)), parse)
 
     def now_s(self) -> float:
         """Return unix seconds as the exchange counts them, which decides when an order is too late."""
@@ -226,6 +264,7 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
         return await self._read(
+            "frontendOpenOrders",
             "the open orders",
             partial(self._info.frontend_open_orders, self._account),
             lambda raw: parse_orders(_list(raw)),
@@ -240,7 +279,7 @@ class Hyperliquid:
 
         async def ask(start_ms: int) -> Page[Fill]:
             call = partial(self._info.user_fills_by_time, self._account, start_ms)
-            return await self._read("the fills", call, partial(parse_page, parse_fills))
+            return await self._read("userFillsByTime", "the fills", call, partial(parse_page, parse_fills))
 
         fills = await read_pages(ask, since_ms, _FILLS_PER_PAGE, _MAX_FILL_PAGES)
         # One trade id can belong to two orders of the same account.
@@ -256,7 +295,7 @@ class Hyperliquid:
 
         async def ask(start_ms: int) -> Page[FundingPayment]:
             call = partial(self._info.user_funding_history, self._account, start_ms)
-            return await self._read("the funding", call, partial(parse_page, parse_fundings))
+            return await self._read("userFunding", "the funding", call, partial(parse_page, parse_fundings))
 
         payments = await read_pages(ask, since_ms, _FUNDINGS_PER_PAGE, _MAX_FUNDING_PAGES)
         # A position pays once an hour, so time and symbol say which payment it is.
@@ -276,7 +315,7 @@ class Hyperliquid:
         """
         span = {"coin": symbol, "interval": "1m", "startTime": int(since_s * 1000), "endTime": int(until_s * 1000)}
         call = partial(self._info.post, "/info", {"type": "candleSnapshot", "req": span})
-        return await self._read("candles", call, _closes)
+        return await self._read("candleSnapshot", "candles", call, _closes, Use.CATALOG)
 
     async def order_status(self, cloid: str) -> OrderState | None:
         """What the exchange knows of an order by our id; None while it knows no such order.
@@ -287,7 +326,34 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
         call = partial(self._info.query_order_by_cloid, self._account, Cloid.from_str(cloid.lower()))
-        return await self._read("an order's status", call, parse_order_status)
+        return await self._read("orderStatus", "an order's status", call, parse_order_status)
+
+    async def learn_limits(self) -> None:
+        """Ask how many actions the account has sent and may send, for the request budget.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        call = partial(self._info.user_rate_limit, self._account)
+        used, limit = await self._read("userRateLimit", "the account's limits", call, _limits)
+        self.budget.learn(used, limit, self._steady())
+
+    def may_ask_limits(self) -> bool:
+        """Whether `learn_limits` is due; True for one caller."""
+        return self.budget.should_ask(self._steady())
+
+    async def room(self, use: Use, weight: int) -> None:
+        """Wait until the request budget has room for so much."""
+        while (wait_s := self.budget.wait_s(use, weight, self._steady())) > 0:  # noqa: ASYNC110 - time makes room
+            await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
+
+    def quote_pause_s(self, interval_s: float) -> float:
+        """Return how long to wait between two looks at all quotes: the interval, or what the budget allows."""
+        return self.budget.quote_interval_s(interval_s, QUOTES_WEIGHT, self._steady())
+
+    def figures(self) -> Figures:
+        """Return how much of the request budget is used."""
+        return self.budget.figures(self._steady())
 
     def sign_orders(
         self, orders: Sequence[OrderSpec], grouping: Grouping, nonce: int, expires_after_ms: int | None
@@ -326,13 +392,13 @@ class Hyperliquid:
         action = leverage_action(symbol, leverage, is_cross=is_cross, assets=self._assets)
         return self._sign(action, nonce, expires_after_ms)
 
-    def sign_void(self, nonce: int) -> Envelope:
-        """Sign an action that does nothing but use up a nonce, so that what was signed with it before cannot run.
+    def sign_noop(self, nonce: int, expires_after_ms: int | None = None) -> Envelope:
+        """Sign an action that does nothing but use its nonce up: what was signed with it before cannot run any more.
 
         Raises:
             BotError: NOT_ALLOWED without a key.
         """
-        return self._sign({"type": "noop"}, nonce, None)
+        return self._sign({"type": "noop"}, nonce, expires_after_ms)
 
     async def send(self, envelope: Envelope, gate: SendGate | None = None) -> list[OrderResult]:
         """Post an envelope, once.
@@ -348,16 +414,50 @@ class Hyperliquid:
             OutcomeUnknown: the bytes left and no usable answer came.
             GateClosed: the gate stopped it; nothing left.
             DuplicateNonce: the exchange has this envelope already.
+            RateLimited: the exchange did not run it, because it was asked too often.
+            ActionsExhausted: the account has used up its actions.
             BotError: EXCHANGE_REJECTED when refused as a whole; EXCHANGE_UNREACHABLE when nothing left.
         """
         if gate is not None and not gate.is_open:
             raise GateClosed
+        spent = self.budget.spend(Use.EXIT, action_weight(envelope.action_count))
+        started = time.perf_counter()
+        try:
+            results = parse_results(await self._deliver(envelope, gate), envelope.action_count)
+        except GateClosed:
+            raise
+        except BotError as error:
+            self._note_refusal(error, started)
+            raise
+        else:
+            self._answered(self.exchange_health, started)
+            return results
+        finally:
+            self.budget.done(spent, self._steady())
+
+    def _note_refusal(self, error: BotError, started: float) -> None:
+        """Tell an exchange that says no from one that does not answer."""
+        if isinstance(error, RateLimited):
+            self.budget.refused(self._steady())
+        elif isinstance(error, OutcomeUnknown) or error.code is ErrorCode.EXCHANGE_UNREACHABLE:
+            self.exchange_health.failed(self._clock(), error.message)
+        else:
+            self._answered(self.exchange_health, started)
+        if isinstance(error, ActionsExhausted):
+            self.budget.exhausted()
+
+    def _answered(self, dependency: Dependency, started: float) -> None:
+        self.budget.taken(self._steady())
+        dependency.succeeded(self._clock(), (time.perf_counter() - started) * 1000)
+
+    async def _deliver(self, envelope: Envelope, gate: SendGate | None) -> object:
+        self.budget.acted(envelope.action_count)
         body = GatedBody(envelope.to_json().encode(), gate)
         running = _in_thread(self._writers, partial(self._post, body))
         try:
             # Connecting and answering have their own timeouts in the thread; this one also covers waiting for a thread.
             async with asyncio.timeout(_WRITE_TIMEOUTS * self._timeout_s):
-                answer = await running
+                return await running
         except TimeoutError as error:
             if body.abandon():
                 raise not_sent("it took too long to connect") from error
@@ -365,7 +465,6 @@ class Hyperliquid:
         except asyncio.CancelledError:
             body.abandon()
             raise
-        return parse_results(answer, envelope.action_count)
 
     def _account_state(self, raw: Mapping[str, Any]) -> AccountState:
         now_s = self._clock()
@@ -396,30 +495,65 @@ class Hyperliquid:
             raise not_sent(kind_of(error)) from error
         return decoded_write(response, self._hide)
 
-    async def _read(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
+    async def _read(
+        self, kind: str, what: str, call: Callable[[], Any], parse: Callable[[Any], _T], use: Use = Use.ACCOUNT
+    ) -> _T:
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(_READ_TRIES),
+            # The probe of a breaker that is open is a single request.
+            stop=stop_after_attempt(1 if self.info_health.is_open else _READ_TRIES),
             wait=retry_pause_s,
             retry=retry_if_exception_type(TransientFailure),
             reraise=True,
         )
-        return await retrying(self._read_once, what, call, parse)
+        started = time.perf_counter()
+        try:
+            result: _T = await retrying(
+                self._read_counted, kind, what, call, parse, Use.EXIT if _IS_EXIT.get() else use
+            )
+        except Throttled:
+            self.info_health.give_back()
+            raise
+        except BotError as error:
+            self.info_health.failed(self._clock(), error.message)
+            raise
+        self._answered(self.info_health, started)
+        return result
 
-    async def _read_once(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
+    async def _read_counted(
+        self, kind: str, what: str, call: Callable[[], Any], parse: Callable[[Any], _T], use: Use
+    ) -> _T:
+        weight = info_weight(kind)
+        if use is Use.EXIT:
+            await self.room(use, weight)
+        wait_s = self.budget.wait_s(use, weight, self._steady())
+        if wait_s > 0:
+            raise Throttled(what, wait_s)
+        spent = self.budget.spend(use, weight)
+        rows = 0
+        try:
+            raw = await self._read_raw(what, call)
+            rows = len(raw) if kind in LISTED and isinstance(raw, list) else 0
+        except RateLimited:
+            self.budget.refused(self._steady())
+            raise
+        finally:
+            self.budget.done(spent, self._steady(), rows_weight(rows))
+        try:
+            return parse(raw)
+        except _MALFORMED as error:
+            raise unreadable(what) from error
+
+    async def _read_raw(self, what: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the SDK returns
         running = _in_thread(self._readers, call)
         try:
             async with asyncio.timeout(self._timeout_s):
-                raw = await running
+                return await running
         except HttpRefusal as refusal:
             raise read_refused(what, refusal.status) from refusal
         except (OSError, HTTPError) as error:
             raise TransientFailure(
                 f"HyperLiquid could not be asked for {what} ({kind_of(error)}); check the network and HL_BASE_URL."
             ) from error
-        except _MALFORMED as error:
-            raise unreadable(what) from error
-        try:
-            return parse(raw)
         except _MALFORMED as error:
             raise unreadable(what) from error
 
@@ -454,3 +588,7 @@ def _meta_and_contexts(raw: object) -> tuple[dict[str, Any], list[Any]]:
 
 def _closes(raw: object) -> dict[int, Decimal]:
     return {int(row["t"]) // 1000: to_positive(row["c"]) for row in _list(raw)}
+
+
+def _limits(raw: Any) -> tuple[int, int]:  # noqa: ANN401 - any answer
+    return to_int(raw["nRequestsUsed"]), to_int(raw["nRequestsCap"])

@@ -20,7 +20,6 @@ _ADVICE = (
     ("does not exist", "approve the agent wallet on HyperLiquid or check HL_SECRET_KEY, HL_ACCOUNT_ADDRESS, HL_VAULT"),
     ("already expired", "it was too late and did not run"),
 )
-_BUDGET_SPENT = "too many cumulative requests"
 
 
 class OutcomeUnknown(BotError):  # noqa: N818 - it names a state, as its siblings in the contract do
@@ -36,12 +35,12 @@ class OutcomeUnknown(BotError):  # noqa: N818 - it names a state, as its sibling
         )
 
 
-class BudgetSpent(BotError):  # noqa: N818 - it names a state, as its siblings in the contract do
-    """The address has sent more actions than its volume allows: the exchange takes one in ten seconds."""
-
-
 class DuplicateNonce(BotError):  # noqa: N818 - it names a state, as its siblings in the contract do
     """The exchange has seen this very envelope (or its nonce) before: when replayed, the first one arrived."""
+
+
+class ActionsExhausted(BotError):  # noqa: N818 - it names a state, as its siblings in the contract do
+    """The account has sent more actions than its traded volume allows; one in 10 s is still let through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +207,7 @@ def parse_results(answer: object, expected: int) -> list[OrderResult]:
     Raises:
         BotError: EXCHANGE_REJECTED, when the action was refused as a whole.
         DuplicateNonce: the same, because the exchange had this envelope already.
+        ActionsExhausted: the same, because the account has sent too many actions.
         OutcomeUnknown: the answer cannot be understood.
     """
     match answer:
@@ -235,10 +235,10 @@ def _rejection(reason: object) -> BotError:
         return DuplicateNonce(
             ErrorCode.EXCHANGE_REJECTED, f"HyperLiquid has this action already: {text}. Its outcome is looked up."
         )
-    if _BUDGET_SPENT in text.lower():
-        return BudgetSpent(
+    if "too many cumulative requests" in text.lower():
+        return ActionsExhausted(
             ErrorCode.EXCHANGE_REJECTED,
-            f"HyperLiquid refused: {text}; the address has used up its action budget, so less is sent for a while.",
+            f"HyperLiquid refused: {text}; no entries are made until trading has raised the account's limit.",
         )
     advice = next((advice for words, advice in _ADVICE if words in text.lower()), None)
     return BotError(ErrorCode.EXCHANGE_REJECTED, f"HyperLiquid refused: {text}{f'; {advice}' if advice else ''}.")

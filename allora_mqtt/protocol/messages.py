@@ -308,6 +308,9 @@ class Health(Model):
 
     mqtt: DependencyHealth
     hyperliquid: DependencyHealth
+    """Reading: prices, the account, orders and fills."""
+    hyperliquid_exchange: DependencyHealth
+    """Orders."""
     allora: DependencyHealth
     store: DependencyHealth
 
@@ -318,6 +321,23 @@ class BreakerView(Model):
     name: str
     reason: str
     since: Timestamp
+
+
+class Requests(Model):
+    """How much of HyperLiquid's request limits is used."""
+
+    weight_used: int
+    """By this bot, in the last minute."""
+    weight_limit: int
+    """What the exchange allows one IP address in a minute."""
+    quote_interval_s: float | None
+    """The pause between two looks at all prices; longer than `BOT_QUOTE_INTERVAL_S` where the limit asks for that."""
+    paused_s: float
+    """Above 0 while the exchange has said that it was too much: nothing is read for so long."""
+    actions_used: int | None
+    """Orders, cancels and settings of the account in its life; None until the exchange has said."""
+    actions_limit: int | None
+    """10,000, and one more for each USD traded. No entries when nearly all are used."""
 
 
 class BotStatus(Model):
@@ -337,6 +357,7 @@ class BotStatus(Model):
     last_signal: SignalView | None
     last_order: OrderView | None
     breakers: list[BreakerView]
+    requests: Requests | None = None
     uptime_s: float
     version: str
     instance_id: str

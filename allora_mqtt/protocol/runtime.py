@@ -66,6 +66,12 @@ class RuntimeSettings(Model):
     max_open_positions: Annotated[int, Field(ge=1, le=250), NOT_BOOL, _knob("", "1", Raises.UP)] = 5
     max_exposure_usd: Annotated[_Number, Field(ge=10, le=10_000_000), _knob("USD", "50", Raises.UP)] = Decimal(500)
     """Upper bound of the summed notional of positions and pending entries."""
+    max_symbol_exposure_usd: Annotated[_Number, Field(ge=10, le=10_000_000), _knob("USD", "50", Raises.UP)] = Decimal(
+        250
+    )
+    """The same for one coin."""
+    max_orders_per_minute: Annotated[int, Field(ge=3, le=1200), NOT_BOOL, _knob("", "3", Raises.UP)] = 60
+    """No entry that would make it more; an entry is three orders, and exits count too but are never held up."""
     max_daily_loss_pct: Annotated[_Number, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(5)
     max_drawdown_pct: Annotated[_Number, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(15)
     cooldown_s: Annotated[int, Field(ge=0, le=604_800), NOT_BOOL, _knob("s", "60", Raises.DOWN)] = 900
@@ -133,30 +139,67 @@ _RANGE_ERRORS = {"greater_than_equal", "less_than_equal", "greater_than", "less_
 
 
 class HardLimits(Model):
-    """Ceilings from the environment (`TRADE_HARD_MAX_…`): no MQTT command can raise a setting above them."""
+    """Bounds from the environment that no MQTT command can cross.
+
+    Ceilings (`TRADE_HARD_MAX_…`), and a floor (`TRADE_HARD_MIN_…`) for what is the safer the higher it is.
+    """
 
     amount_usd: Amount | None = None
     max_leverage: int | None = None
     max_slippage_pct: Amount | None = None
     max_open_positions: int | None = None
     max_exposure_usd: Amount | None = None
+    max_symbol_exposure_usd: Amount | None = None
+    max_orders_per_minute: int | None = None
     max_daily_loss_pct: Amount | None = None
     max_drawdown_pct: Amount | None = None
+    cooldown_s: int | None = None
 
     def check(self, settings: RuntimeSettings) -> None:
-        """Refuse settings that exceed a ceiling.
+        """Refuse settings that cross a bound.
 
         Raises:
             Rejected: `OUT_OF_RANGE`, naming the setting and the environment variable that bounds it.
         """
-        for key, ceiling in self.model_dump(exclude_none=True).items():
-            if getattr(settings, key) > ceiling:
-                name = f"TRADE_HARD_MAX_{key.removeprefix('max_').upper()}"
-                raise Rejected(
-                    ErrorCode.OUT_OF_RANGE,
-                    f"{key} = {getattr(settings, key)} is above the hard limit {ceiling} ({name}), "
-                    "which only the bot's environment can raise.",
-                )
+        crossed = self._crossed(settings)
+        if crossed:
+            raise Rejected(ErrorCode.OUT_OF_RANGE, f"{crossed[0]}, which only the bot's environment can change.")
+
+    def clamp(self, settings: RuntimeSettings) -> tuple[RuntimeSettings, list[str]]:
+        """Bring settings from before a bound was set within it.
+
+        Returns:
+            The settings that may be in force, and a sentence for each that was changed.
+
+        Raises:
+            ValueError: a bound lies outside the range that its setting can have at all.
+        """
+        notes = [f"{crossed}; the hard limit is in force now." for crossed in self._crossed(settings)]
+        bounds = {key: bound for key, bound in self if bound is not None and _crosses(key, settings, bound)}
+        return RuntimeSettings.model_validate({**settings.model_dump(), **bounds}), notes
+
+    def _crossed(self, settings: RuntimeSettings) -> list[str]:
+        return [
+            f"{key} = {getattr(settings, key)} is {'below' if is_floor(key) else 'above'} the hard limit {bound} "
+            f"({hard_limit_name(key)})"
+            for key, bound in self
+            if bound is not None and _crosses(key, settings, bound)
+        ]
+
+
+def hard_limit_name(key: str) -> str:
+    """Return the environment variable that bounds a setting."""
+    return f"TRADE_HARD_{'MIN' if is_floor(key) else 'MAX'}_{key.removeprefix('max_').upper()}"
+
+
+def is_floor(key: str) -> bool:
+    """Tell whether a setting is the safer the higher it is, so that its hard limit bounds it from below."""
+    return knobs()[key].risk is Raises.DOWN
+
+
+def _crosses(key: str, settings: RuntimeSettings, bound: Any) -> bool:  # noqa: ANN401 - a number of the setting's type
+    value = getattr(settings, key)
+    return bool(value < bound if is_floor(key) else value > bound)
 
 
 class SettingState(Model):
@@ -180,14 +223,16 @@ def _is(metadata: object) -> bool:
 
 def describe(settings: RuntimeSettings, hard_limits: HardLimits) -> dict[str, SettingState]:
     """Return the payload of `<base>/config`: each setting's value, range, step and unit."""
-    ceilings = hard_limits.model_dump(exclude_none=True)
+    hard = hard_limits.model_dump(exclude_none=True)
     described = {}
     for key, knob in knobs().items():
         bounds: dict[str, Any] = {}
         for constraint in RuntimeSettings.model_fields[key].metadata:
             bounds["min"] = getattr(constraint, "ge", bounds.get("min"))
             bounds["max"] = getattr(constraint, "le", bounds.get("max"))
-        if key in ceilings:
-            bounds["max"] = min(ceilings[key], bounds["max"])
+        if key in hard and is_floor(key):
+            bounds["min"] = max(hard[key], bounds["min"])
+        elif key in hard:
+            bounds["max"] = min(hard[key], bounds["max"])
         described[key] = SettingState(value=getattr(settings, key), **bounds, step=knob.step, unit=knob.unit)
     return described

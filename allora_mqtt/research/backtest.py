@@ -32,7 +32,7 @@ from allora_mqtt.simulator.exchange_state import ExchangeState
 from allora_mqtt.simulator.margin import leverage_of, summarize
 from allora_mqtt.simulator.universe import Universe
 from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
-from allora_mqtt.trading.risk import EntryPlan, Refused, plan_entry
+from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, EntryPlan, OrderPace, Refused, plan_entry
 from allora_mqtt.trading.strategy import BUILT_IN, Opinion, Strategies, gap_pct
 
 _ADDRESS: Final = "0xbacc"
@@ -143,6 +143,7 @@ class Backtest:
         self._exchange = Exchange(self._tape, ExchangeState())
         self._account = self._exchange.open_account(_ADDRESS, assumptions.cash_usd)
         self._portfolio = Portfolio()
+        self._pace = OrderPace()
         self._books = Books(self._account)
         self._known: dict[str, Prediction] = {}
         self._entered: set[tuple[int, float]] = set()
@@ -285,7 +286,7 @@ class Backtest:
         if gate is not None:
             return Refused(gate)
         asset = self._listed[quote.symbol]
-        book = self._portfolio.book()
+        book = self._portfolio.book(self._pace.last_minute(at))
         return plan_entry(opinion.direction, opinion.gap_pct, quote, asset, self._settings, book, at)
 
     def _enter(self, plan: EntryPlan, opinion: Opinion, prediction: Prediction, at: float) -> str | None:
@@ -294,6 +295,7 @@ class Backtest:
         leverage = Leverage(plan.leverage, is_cross=not asset.only_isolated)
         self._exchange.set_leverage(self._account, asset.index, leverage, at)
         trade_id = self._books.next_id()
+        self._pace.note(ORDERS_PER_ENTRY, at)
         status = self._exchange.place(self._account, entry_requests(plan, asset, trade_id), "normalTpsl", at)[0]
         if isinstance(status, dict) and "error" in status:
             return f"the exchange refused: {status['error']}"
@@ -321,6 +323,7 @@ class Backtest:
         asset = self._listed[symbol]
         mark = self._tape.mark(self._tape.universe.assets[asset.index], at)
         request = close_request(self._account.szi(asset.index), mark, asset, self._portfolio.holdings[symbol], reason)
+        self._pace.note(1, at)
         self._exchange.place(self._account, [request], "na", at)
         self._settle(at)
 
@@ -330,7 +333,7 @@ class Backtest:
         """Take over what was filled; what is gone becomes a trade."""
         for trade in self._books.take_fills(at):
             del self._portfolio.holdings[trade.symbol]
-            if trade.reason == "stop":
+            if trade.reason in {"stop", "liquidation"}:
                 self._portfolio.cooling_until[trade.symbol] = at + self._settings.cooldown_s
             self.run.trades.append(trade)
 
@@ -339,10 +342,10 @@ class Backtest:
         self._portfolio.take(account, now)
         self._resume(account.equity_usd, at)
         results = self._portfolio.results
-        tripped = None if results is None else results.tripped(account.equity_usd, self._settings)
-        if tripped is not None and tripped[0] not in self._trips:
-            self._trips[tripped[0]] = at
-            self.run.tripped.append(Tripped(at, *tripped))
+        reached = {} if results is None else results.tripped(account.equity_usd, self._settings)
+        for name in sorted(reached.keys() - self._trips.keys()):
+            self._trips[name] = at
+            self.run.tripped.append(Tripped(at, name, reached[name]))
 
     def _resume(self, equity_usd: Decimal, at: float) -> None:
         hours, results = self._assumptions.resume_after_h, self._portfolio.results

@@ -22,6 +22,9 @@ from allora_mqtt.store.schema import bot_commands, crypto_configs, mailbox, sett
 PENDING: Final = "PENDING"
 RUNNING: Final = "RUNNING"
 
+STOOD_DOWN: Final = "stood_down"
+"""The key in `state` that says that a limit on losses was reached and nobody has sent ACTIVE since."""
+
 _UNREAD_SINCE: Final = "mailbox_unread_since"
 
 T = TypeVar("T")

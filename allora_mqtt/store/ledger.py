@@ -61,6 +61,11 @@ class Ledger:
         query = select(orders.c.order_id).where(orders.c.order_id.in_(order_ids))
         return await self._database.read(lambda connection: set(connection.execute(query).scalars()))
 
+    async def orders_since(self, since: datetime) -> list[datetime]:
+        """Return when each order was sent, since a time."""
+        query = select(orders.c.at).where(orders.c.at >= since)
+        return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
     async def newest_order(self) -> Row | None:
         """Return the entry or exit that was sent last."""
         query = select(orders).where(orders.c.purpose.in_(["entry", "exit"])).order_by(orders.c.at.desc()).limit(1)

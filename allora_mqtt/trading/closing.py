@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from allora_mqtt.market.orders import BudgetSpent, OutcomeUnknown
+from allora_mqtt.market.orders import ActionsExhausted, OutcomeUnknown
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.trading.execution import Executor
@@ -142,7 +142,7 @@ class Closer:
         try:
             await self._executor.protect(asset, holding.size, holding.stop_price, holding.target_price, is_long=is_long)
         except BotError as error:
-            if error.code is ErrorCode.EXCHANGE_UNREACHABLE or isinstance(error, BudgetSpent):
+            if error.code is ErrorCode.EXCHANGE_UNREACHABLE or isinstance(error, ActionsExhausted):
                 raise
             log.warning("No stop for %s: %s; closing the position", symbol, error.message)
             await self.close(symbol, "no_stop")
@@ -173,7 +173,7 @@ class Closer:
         except BotError as error:
             log.warning("Exit from %s (%s) failed: %s", symbol, reason, error.message)
             # The stop rests on the exchange; a pause keeps a refusal from being repeated at every price.
-            await asyncio.sleep(_BUDGET_PAUSE_S if isinstance(error, BudgetSpent) else _FAILED_PAUSE_S)
+            await asyncio.sleep(_BUDGET_PAUSE_S if isinstance(error, ActionsExhausted) else _FAILED_PAUSE_S)
         finally:
             self._leaving.discard(symbol)
 
@@ -188,7 +188,7 @@ class Closer:
             filled = Decimal(0)
             try:
                 filled = await self._send_once(present, reason, attempt)
-            except BudgetSpent:
+            except ActionsExhausted:
                 raise
             except BotError as error:
                 last = error

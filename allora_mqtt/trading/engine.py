@@ -13,7 +13,9 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from allora_mqtt.market.catalog import Catalog
+from allora_mqtt.market.dependency import Dependency
 from allora_mqtt.market.gate import SendGate
+from allora_mqtt.market.hyperliquid import for_exit
 from allora_mqtt.market.orders import OutcomeUnknown
 from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote
@@ -22,12 +24,13 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Direction, Side, SignalView
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.trading.closing import Closer
+from allora_mqtt.trading.exchange_watch import ExchangeWatch
 from allora_mqtt.trading.execution import Executor
 from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
 from allora_mqtt.trading.reconciler import Reconciler
-from allora_mqtt.trading.risk import EntryPlan, Refused, plan_entry
+from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, EntryPlan, Refused, plan_entry
 from allora_mqtt.trading.signals import REVIEWING, Asking, Signals
 from allora_mqtt.trading.skill import Skill
 from allora_mqtt.trading.strategy import Opinion, Situation, Strategies
@@ -102,20 +105,21 @@ class Engine:
         feed.on_quotes = self._on_news
         feed.on_prediction = lambda _symbol: self._on_news()
         feed.on_catalog = observer.on_catalog
-        feed.on_breaker = lambda dependency, is_open: observer.on_breaker(
-            dependency.name, dependency.last_error or "it answers again", opened=is_open
-        )
+        for dependency in feed.dependencies():
+            dependency.on_change = self._on_breaker
 
     async def run(self) -> None:
         """Trade until cancelled; what the exchange says of the account comes before everything else."""
         self._entered = await self._thoughts.load()
+        await self._executor.load_pace()
         self._follow_topics()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.feed.run())
-                tasks.create_task(self.reconciler.run(self._closer.protect))
+                tasks.create_task(self.reconciler.run(self._protect))
                 tasks.create_task(self._thoughts.run())
                 tasks.create_task(self.reconciler.bookkeeping.run())
+                tasks.create_task(ExchangeWatch(self.feed.hyperliquid, self._executor, self._clock).run())
                 tasks.create_task(self._cycle())
         finally:
             # Nothing of the engine outlives it: what these would still store belongs to the next start.
@@ -183,7 +187,8 @@ class Engine:
         Raises:
             BotError: `NO_POSITION`; `NOT_ALLOWED` for a position that is not ours; or the exchange's refusal.
         """
-        return await self._closer.close(symbol, reason)
+        with for_exit():
+            return await self._closer.close(symbol, reason)
 
     async def cancel_entries(self) -> int:
         """Cancel entry orders that rest on the exchange; stops and targets stay. Returns how many there were.
@@ -191,7 +196,8 @@ class Engine:
         Raises:
             BotError: the exchange did not answer, or refused.
         """
-        return await self._closer.cancel_entries()
+        with for_exit():
+            return await self._closer.cancel_entries()
 
     async def flatten(self, reason: str) -> tuple[list[str], list[str]]:
         """Cancel entries and close every position of ours, confirmed by the exchange. Entries must be blocked.
@@ -202,7 +208,8 @@ class Engine:
         Raises:
             BotError: not everything could be closed; the message says what is left.
         """
-        return await self._closer.flatten(reason)
+        with for_exit():
+            return await self._closer.flatten(reason)
 
     def stand_down(self, *, flat: bool) -> None:
         """Cancel resting entries, now that the bot is stopped, and close every position too when `flat`."""
@@ -231,6 +238,12 @@ class Engine:
             self._gate.open()
         else:
             self._gate.close(0)
+
+    def _on_breaker(self, dependency: Dependency, is_open: bool) -> None:  # noqa: FBT001 - a callback's arguments
+        recovery = "it answers again" if dependency.last_error is None else "reset by a command"
+        self._observer.on_breaker(
+            dependency.name, (dependency.last_error or "") if is_open else recovery, opened=is_open
+        )
 
     def _on_news(self) -> None:
         self._wake.set()
@@ -261,6 +274,7 @@ class Engine:
         signal = self._thoughts.view(situation, opinion, plan)
         if isinstance(plan, EntryPlan):
             self.portfolio.pending[symbol] = plan
+            self._executor.pace.note(ORDERS_PER_ENTRY, now.timestamp())
             self._entered.add((topic_id, prediction.at))
             self._spawn(self._enter(plan, signal, prediction))
         elif self._thoughts.is_news(signal):
@@ -283,7 +297,7 @@ class Engine:
             quote,
             self.feed.asset(quote.symbol),
             self._orders.settings,
-            self.portfolio.book(),
+            self.portfolio.book(self._executor.pace.last_minute(now.timestamp())),
             now.timestamp(),
         )
         return plan if isinstance(plan, Refused) else self._reviewed(plan, situation, opinion)
@@ -309,17 +323,19 @@ class Engine:
             (not self._executor.may_open, "the exchange takes no more actions for a while"),
             (self.clock_wrong_by_s() is not None, "the clock of this machine is wrong"),
             (bool(self.reconciler.trips), "a limit on losses was reached"),
+            *((one.is_open, f"the breaker {one.name} is open") for one in self.feed.dependencies()),
             ((prediction.topic_id, prediction.at) in self._entered, "this prediction has been traded on"),
             (account is None or abs(now.timestamp() - account.at) > _MAX_ACCOUNT_AGE_S, "the account is not known"),
             (abs(now.timestamp() - quote.at) > _MAX_QUOTE_AGE_S, "the price is old"),
             (self.reconciler.unresolved(quote.symbol), "it is not known yet what became of an earlier order"),
         )
-        return next((why for stands, why in obstacles if stands), None)
+        return next((why for stands, why in obstacles if stands), None) or self.feed.hyperliquid.budget.obstacle()
 
     def _may_still_open(self, symbol: str) -> bool:
         """Tell whether an entry that was sent a moment ago, and counts as on its way, would be decided on now too."""
         account, settings = self.portfolio.account, self._orders.settings
-        notional = self.portfolio.book().notional_usd
+        book = self.portfolio.book(self._executor.pace.last_minute(self._clock().timestamp()))
+        notional = book.notional_usd
         return (
             symbol in self._orders.active
             and account is not None
@@ -327,6 +343,7 @@ class Engine:
             and not self.reconciler.trips
             and self.clock_wrong_by_s() is None
             and len(notional) <= settings.max_open_positions
+            and notional.get(symbol, Decimal(0)) <= settings.max_symbol_exposure_usd
             and sum(notional.values(), Decimal(0)) <= settings.max_exposure_usd
         )
 
@@ -384,16 +401,38 @@ class Engine:
     def _look_for_exits(self) -> None:
         if self._orders.mode is Mode.STANDBY and self._standby_exits == "hold":
             return
+        if self.feed.hyperliquid_health.is_open:
+            # Without prices nothing is closed; the stops rest on the exchange.
+            return
         # A wrong clock is no reason to close anything early.
         now = self._executor.exchange_time()
+        now_s = self._clock().timestamp()
         for holding in list(self.portfolio.holdings.values()):
             if not holding.seen or self._closer.is_busy(holding.symbol):
                 continue
             quote = self.feed.quotes.get(holding.symbol)
+            if quote is not None and abs(now_s - quote.at) > _MAX_QUOTE_AGE_S:
+                quote = None
             prediction = self.usable_prediction(holding.symbol)
             reason = exit_reason(holding, prediction, quote, self._orders.settings, now)
-            if reason is not None:
-                self._spawn(self._closer.leave(holding.symbol, reason))
+            exchange = self.feed.hyperliquid.exchange_health
+            if reason is not None and exchange.admits(now_s):
+                self._spawn(self._leave(self._closer.leave(holding.symbol, reason), is_probe=exchange.is_open))
+
+    async def _leave(self, work: Coroutine[Any, Any, None], *, is_probe: bool) -> None:
+        try:
+            with for_exit():
+                await work
+        finally:
+            if is_probe:
+                # It may have ended before anything was sent.
+                self.feed.hyperliquid.exchange_health.give_back()
+            # What has failed is tried again though no new price may come meanwhile.
+            self._on_news()
+
+    async def _protect(self, holding: Holding) -> None:
+        with for_exit():
+            await self._closer.protect(holding)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Any, Final, Literal
 
@@ -14,7 +14,7 @@ from allora_mqtt.market.gate import GateClosed, SendGate
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.market.nonces import NonceSource
 from allora_mqtt.market.orders import (
-    BudgetSpent,
+    ActionsExhausted,
     DuplicateNonce,
     Grouping,
     OrderResult,
@@ -28,7 +28,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.records import UNKNOWN, Astray, Purpose, Purposeful, as_answered, order_rows, order_view
-from allora_mqtt.trading.risk import EntryPlan
+from allora_mqtt.trading.risk import EntryPlan, OrderPace
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +88,21 @@ class Executor:
         self._budget_spent_at_s: float | None = None
         self.astray: dict[str, Astray] = {}
         """What was sent and never answered, by the id of its first order."""
+        self.pace = OrderPace()
+        """What was sent; entries are counted by whoever plans them, before anything is waited for."""
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over from the store's `state` table which leverages an earlier run has set."""
         self._leverage = {symbol: int(value) for symbol, value in state.get(_LEVERAGE, {}).items()}
+
+    async def load_pace(self) -> None:
+        """Count what an earlier run sent in the last minute.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`.
+        """
+        for sent in await self._ledger.orders_since(self._clock() - timedelta(minutes=1)):
+            self.pace.note(1, sent.timestamp())
 
     @property
     def clock_ahead_s(self) -> float:
@@ -187,6 +198,15 @@ class Executor:
             )
             await self._post(envelope)
 
+    async def probe(self) -> None:
+        """Ask the exchange to do nothing, which tells whether it takes orders.
+
+        Raises:
+            BotError: it does not, or there is no key.
+        """
+        envelope = await asyncio.to_thread(self._hyperliquid.sign_noop, await self._kept_nonce(), self._deadline_ms())
+        await self._post(envelope)
+
     async def send_again(self, astray: Astray) -> None:
         """Send the identical envelope once more: it runs unless the exchange has seen it. Entries pass the gate.
 
@@ -208,7 +228,7 @@ class Executor:
             OutcomeUnknown: nothing more is known than before.
             BotError: the exchange did not take the request.
         """
-        await self._post(await asyncio.to_thread(self._hyperliquid.sign_void, astray.envelope.nonce))
+        await self._post(await asyncio.to_thread(self._hyperliquid.sign_noop, astray.envelope.nonce))
 
     async def note(self, changes: Mapping[str, Mapping[str, Any]], astray: Astray) -> None:
         """Store and tell what became of orders, by our id; what cannot be stored is told all the same."""
@@ -312,6 +332,8 @@ class Executor:
         self, orders: list[Purposeful], grouping: Grouping, signal_id: str | None, reason: str, *, gated: bool
     ) -> list[OrderResult]:
         self._check_budget()
+        if not gated:
+            self.pace.note(len(orders), self._clock().timestamp())
         nonce = self._nonces.next()
         specs = [order.spec for order in orders]
         envelope = await asyncio.to_thread(self._hyperliquid.sign_orders, specs, grouping, nonce, self._deadline_ms())
@@ -340,13 +362,13 @@ class Executor:
         self._check_budget()
         try:
             return await self._hyperliquid.send(envelope, gate)
-        except BudgetSpent:
+        except ActionsExhausted:
             self._budget_spent_at_s = self._hyperliquid.now_s()
             raise
 
     def _check_budget(self, pause_s: float = _BUDGET_PAUSE_S) -> None:
         if self._is_within(pause_s):
-            raise BudgetSpent(
+            raise ActionsExhausted(
                 ErrorCode.EXCHANGE_REJECTED,
                 f"HyperLiquid takes one action in {_BUDGET_PAUSE_S:.0f} s now, because the address has spent its "
                 "action budget; nothing was sent. Trade less often until volume raises it.",

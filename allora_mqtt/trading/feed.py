@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
+from allora_mqtt.market.budget import Use
 from allora_mqtt.market.catalog import Asset, Catalog, Topic, assets_from_meta, topics_from_api
-from allora_mqtt.market.hyperliquid import Hyperliquid
+from allora_mqtt.market.dependency import Dependency
+from allora_mqtt.market.hyperliquid import QUOTES_WEIGHT, Hyperliquid
 from allora_mqtt.market.predictions import Inference, Prediction, is_same_value, to_prediction
 from allora_mqtt.market.quotes import Quote, quotes_from_contexts
 from allora_mqtt.protocol.errors import BotError, ErrorCode
-from allora_mqtt.trading.dependency import Dependency
 
 log = logging.getLogger(__name__)
 
 _CATALOG_RETRY_S: Final = 2.0
+_BREAKER_LOOK_S: Final = 0.5
 _CATALOG_REFRESH_S: Final = 3600.0
 _MIN_POLL_S: Final = 2.0
 _MAX_POLL_S: Final = 30.0
@@ -59,7 +61,7 @@ class Feed:
         hyperliquid: where quotes come from.
         allora: where predictions come from.
         configured_topics: topics whose names cannot be read, from the settings.
-        quote_interval_s: pause between two requests for all quotes.
+        quote_interval_s: pause between two requests for all quotes, unless the request budget asks for a longer one.
         clock: unix seconds.
         jitter: a random number from 0 to 1.
     """
@@ -73,7 +75,7 @@ class Feed:
         clock: Callable[[], float],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._hyperliquid = hyperliquid
+        self.hyperliquid = hyperliquid
         self._allora = allora
         self._configured = configured_topics
         self._quote_interval_s = quote_interval_s
@@ -87,7 +89,7 @@ class Feed:
         self._next_poll: dict[int, float] = {}  # on the monotonic clock: the other may be set back by hours
         self._wanted_changed = asyncio.Event()
         self._limit = asyncio.Semaphore(_CONCURRENT_REQUESTS)
-        self.hyperliquid_health = Dependency("hyperliquid")
+        self.hyperliquid_health = hyperliquid.info_health
         self.allora_health = Dependency("allora")
         self.catalog: Catalog | None = None
         """What can be traded and predicted; None until both sides have been asked."""
@@ -98,7 +100,6 @@ class Feed:
         self.on_quotes: Callable[[], None] = _nothing
         self.on_prediction: Callable[[str], None] = _nothing_of
         self.on_catalog: Callable[[], None] = _nothing
-        self.on_breaker: Callable[[Dependency, bool], None] = _no_breaker
 
     def want(self, active: Mapping[str, int]) -> None:
         """Follow the predictions of this active set from now on."""
@@ -121,9 +122,12 @@ class Feed:
         return asset
 
     def reset_breakers(self, name: str | None) -> list[str]:
-        """Close one breaker by hand, or both, and return the names of those that were open."""
-        both = (self.hyperliquid_health, self.allora_health)
-        return [dependency.name for dependency in both if name in {None, dependency.name} and dependency.reset()]
+        """Close one breaker by hand, or all, and return the names of those that were open."""
+        return [found.name for found in self.dependencies() if name in {None, found.name} and found.reset()]
+
+    def dependencies(self) -> list[Dependency]:
+        """Return everything that trading depends on and that has a breaker."""
+        return [self.hyperliquid_health, self.hyperliquid.exchange_health, self.allora_health]
 
     async def run(self) -> None:
         """Keep everything fresh until cancelled."""
@@ -138,7 +142,7 @@ class Feed:
         Raises:
             BotError: one of them did not answer.
         """
-        entries = await self._timed(self.allora_health, self._allora.topics())
+        entries = await self._timed(self._allora.topics())
         self._topics = topics_from_api(entries) | {topic.id: topic for topic in self._configured}
         await self.refresh_quotes()
         self._renew_catalog()
@@ -149,7 +153,7 @@ class Feed:
         Raises:
             BotError: HyperLiquid did not answer.
         """
-        meta, contexts = await self._timed(self.hyperliquid_health, self._hyperliquid.meta_and_contexts())
+        meta, contexts = await self.hyperliquid.meta_and_contexts()
         self._assets = assets_from_meta(meta)
         self.quotes = quotes_from_contexts(meta, contexts, self._clock())
         self.on_quotes()
@@ -163,6 +167,9 @@ class Feed:
         while True:
             pause_s = _CATALOG_REFRESH_S
             try:
+                if self.hyperliquid_health.is_open or not self.allora_health.admits(self._clock()):
+                    await asyncio.sleep(_BREAKER_LOOK_S)
+                    continue
                 await self.refresh_catalog()
             except BotError as error:
                 log.warning("The catalog could not be read: %s", error.message)
@@ -171,8 +178,9 @@ class Feed:
 
     async def _follow_quotes(self) -> None:
         while True:
-            await asyncio.sleep(self._quote_interval_s)
-            if not self.hyperliquid_health.allows(self._clock()):
+            await asyncio.sleep(self.hyperliquid.quote_pause_s(self._quote_interval_s))
+            await self.hyperliquid.room(Use.QUOTES, QUOTES_WEIGHT)
+            if not self.hyperliquid_health.admits(self._clock()):
                 continue
             try:
                 await self.refresh_quotes()
@@ -195,8 +203,6 @@ class Feed:
                     continue
 
     def _due(self) -> dict[str, int]:
-        if not self.allora_health.allows(self._clock()):
-            return {}
         now_s = time.monotonic()
         return {
             symbol: topic_id
@@ -212,7 +218,10 @@ class Feed:
             pause_s = poll_pause_s(topic, len(self._wanted), self._jitter())
             self._next_poll[topic_id] = time.monotonic() + pause_s
             async with self._limit:
-                inference = await self._timed(self.allora_health, self._allora.inference(topic_id))
+                if not self.allora_health.admits(self._clock()):
+                    del self._next_poll[topic_id]
+                    return
+                inference = await self._timed(self._allora.inference(topic_id))
             self._take(symbol, topic, inference)
         except BotError as error:
             log.debug("No prediction of topic %s: %s", topic_id, error.message)
@@ -234,16 +243,14 @@ class Feed:
         self.predictions[symbol] = to_prediction(inference, topic, quote.mark)
         self.on_prediction(symbol)
 
-    async def _timed(self, dependency: Dependency, call: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what the call returns
+    async def _timed(self, call: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what the call returns
         started = time.perf_counter()
         try:
             result = await call
         except BotError as error:
-            if dependency.failed(self._clock(), error.message):
-                self.on_breaker(dependency, True)
+            self.allora_health.failed(self._clock(), error.message)
             raise
-        if dependency.succeeded(self._clock(), (time.perf_counter() - started) * 1000):
-            self.on_breaker(dependency, False)
+        self.allora_health.succeeded(self._clock(), (time.perf_counter() - started) * 1000)
         return result
 
 
@@ -252,8 +259,4 @@ def _nothing() -> None:
 
 
 def _nothing_of(_symbol: str) -> None:
-    pass
-
-
-def _no_breaker(_dependency: Dependency, _is_open: bool) -> None:  # noqa: FBT001 - a callback's arguments
     pass

@@ -1,6 +1,6 @@
 """What is held, what is on its way, and how the account is doing. Values in, values out; no clock of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,8 @@ from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.trading.risk import Book, EntryPlan
 from allora_mqtt.trading.strategy import gap_pct
 
+DAILY_LOSS: Final = "daily_loss"
+DRAWDOWN: Final = "drawdown"
 VISIBLE_AFTER: Final = timedelta(seconds=10)
 """The exchange may show a fill this much later than it reports it; a younger position is not missed."""
 
@@ -94,7 +96,16 @@ class Results:
         """Return what holds after an equity has been seen."""
         today = now.astimezone(UTC).date()
         peak = max(self.peak_usd, equity_usd)
-        return Results(today, equity_usd, peak) if today != self.day else replace(self, peak_usd=peak)
+        # A clock that was set back begins no new day, which would hide what was lost in this one.
+        return Results(today, equity_usd, peak) if today > self.day else replace(self, peak_usd=peak)
+
+    def restarted(self, names: Collection[str], equity_usd: Decimal) -> "Results":
+        """Return what holds after somebody has reset these breakers: their losses are counted from here on."""
+        return replace(
+            self,
+            day_start_usd=equity_usd if DAILY_LOSS in names else self.day_start_usd,
+            peak_usd=equity_usd if DRAWDOWN in names else self.peak_usd,
+        )
 
     def daily_pct(self, equity_usd: Decimal) -> Decimal:
         """Profit (or loss, below zero) of the day, in percent of its start."""
@@ -104,18 +115,18 @@ class Results:
         """How far the equity is below its peak, in percent of the peak."""
         return (self.peak_usd - equity_usd) / self.peak_usd * 100 if self.peak_usd > 0 else Decimal(0)
 
-    def tripped(self, equity_usd: Decimal, settings: RuntimeSettings) -> tuple[str, str] | None:
-        """Return name and reason of the breaker that this equity opens, if any."""
+    def tripped(self, equity_usd: Decimal, settings: RuntimeSettings) -> dict[str, str]:
+        """Return the breakers that this equity opens: the reason of each by its name."""
+        opened = {}
         loss_pct = -self.daily_pct(equity_usd)
         if loss_pct >= settings.max_daily_loss_pct:
-            return "daily_loss", f"lost {loss_pct:.2f} % today, the limit is {settings.max_daily_loss_pct} %"
+            opened[DAILY_LOSS] = f"lost {loss_pct:.2f} % today, the limit is {settings.max_daily_loss_pct} %"
         drawdown_pct = self.drawdown_pct(equity_usd)
         if drawdown_pct >= settings.max_drawdown_pct:
-            return (
-                "drawdown",
-                f"{drawdown_pct:.2f} % below the highest equity, the limit is {settings.max_drawdown_pct} %",
+            opened[DRAWDOWN] = (
+                f"{drawdown_pct:.2f} % below the highest equity, the limit is {settings.max_drawdown_pct} %"
             )
-        return None
+        return opened
 
     def to_state(self) -> dict[str, str]:
         """Return it as it is stored."""
@@ -143,11 +154,13 @@ class Portfolio:
         """Return the summed notional of every position and every entry on its way."""
         return sum(self._notional().values(), Decimal(0))
 
-    def book(self) -> Book:
+    def book(self, orders_last_minute: int) -> Book:
         """Return what the limits are held against."""
         reserved = sum((plan.margin_usd for plan in self.pending.values()), Decimal(0))
+        # The account as last seen may be from before these were filled; at most their whole value is bound by them.
+        reserved += sum((one.size * one.entry_price for one in self.holdings.values() if not one.seen), Decimal(0))
         free = Decimal(0) if self.account is None else self.account.withdrawable_usd - reserved
-        return Book(self._notional(), free, self.cooling_until)
+        return Book(self._notional(), free, self.cooling_until, orders_last_minute)
 
     def take(self, account: AccountState, now: datetime) -> None:
         """Take over the account as the exchange has it now."""
@@ -200,6 +213,10 @@ class Portfolio:
         if self.account is not None:
             for symbol, position in self.account.positions.items():
                 notional[symbol] = max(abs(position.position_value_usd), notional.get(symbol, Decimal(0)))
+        # Entries of the bot never rest; what does was placed by somebody else and may become a position any time.
+        for order in self.resting:
+            if not order.reduce_only:
+                notional[order.symbol] = notional.get(order.symbol, Decimal(0)) + order.size * order.limit_price
         return notional
 
 

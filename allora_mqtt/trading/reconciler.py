@@ -11,10 +11,12 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from allora_mqtt.market.account import RestingOrder
-from allora_mqtt.market.hyperliquid import Hyperliquid
-from allora_mqtt.protocol.errors import BotError
+from allora_mqtt.market.budget import Use
+from allora_mqtt.market.hyperliquid import ACCOUNT_WEIGHT, DEEP_WEIGHT, Hyperliquid
+from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
+from allora_mqtt.store.journal import STOOD_DOWN
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.bookkeeping import Bookkeeping
 from allora_mqtt.trading.execution import Executor, Filled
@@ -90,6 +92,7 @@ class Reconciler:
         self.recovery = Recovery(hyperliquid, ledger, executor, self._settlement, portfolio, clock)
         self.bookkeeping = Bookkeeping(hyperliquid, ledger, portfolio, clock)
         self.settings = settings
+        self._trips_stored = True
         self.trips: dict[str, Trip] = {}
         """The limits on losses that were reached and not reset, by name."""
 
@@ -124,14 +127,9 @@ class Reconciler:
         while True:
             try:
                 is_deep = self._depth_is_due()
-                await self.refresh(deep=is_deep)
-                await self._protection.look(protect)
-                if self._protection.is_missing:
-                    self._last_deep = None
-                await self.resolve()
-                await self.recovery.follow_exits()
-                if is_deep:
-                    await self.recovery.finish()
+                await self._hyperliquid.room(Use.ACCOUNT, DEEP_WEIGHT if is_deep else ACCOUNT_WEIGHT)
+                if self._hyperliquid.info_health.admits(self._clock().timestamp()):
+                    await self._look(protect, deep=is_deep)
             except BotError as error:
                 log.warning("The account could not be checked: %s", error.message)
             try:
@@ -198,6 +196,16 @@ class Reconciler:
             await self._keep_books(now)
             self._observer.on_account()
 
+    async def _look(self, protect: Callable[[Holding], Awaitable[None]], *, deep: bool) -> None:
+        await self.refresh(deep=deep)
+        await self._protection.look(protect)
+        if self._protection.is_missing:
+            self._last_deep = None
+        await self.resolve()
+        await self.recovery.follow_exits()
+        if deep:
+            await self.recovery.finish()
+
     def ours_resting(self) -> list[RestingOrder]:
         """Return the orders on the exchange that the bot sent."""
         return [order for order in self._portfolio.resting if order.cloid in self._known_orders]
@@ -256,14 +264,29 @@ class Reconciler:
 
         Returns:
             The names of those that were reset.
+
+        Raises:
+            BotError: the account is not known yet, or the store did not answer.
         """
         names = [trip for trip in self.trips if name in {None, trip}]
+        if not names:
+            return []
+        results, account = self._portfolio.results, self._portfolio.account
+        if results is None or account is None:
+            message = f"What the account is worth is not known, so {', '.join(names)} cannot be reset; try again later."
+            raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message)
+        before = dict(self.trips)
+        self._portfolio.results = results.restarted(names, account.equity_usd)
         for trip in names:
             del self.trips[trip]
-        results, account = self._portfolio.results, self._portfolio.account
-        if names and results is not None and account is not None:
-            self._portfolio.results = replace(results, day_start_usd=account.equity_usd, peak_usd=account.equity_usd)
-        await self._store_books()
+        try:
+            await self._store_books()
+        except BotError:
+            # What is not stored has not been reset.
+            self.trips, self._portfolio.results = before, results
+            raise
+        for trip in names:
+            self._observer.on_breaker(trip, "reset by a command", opened=False)
         return names
 
     def _sizes(self) -> dict[str, Decimal]:
@@ -332,12 +355,13 @@ class Reconciler:
         account, results = self._portfolio.account, self._portfolio.results
         if account is None or results is None:
             return
-        tripped = results.tripped(account.equity_usd, self.settings)
-        if tripped is not None and tripped[0] not in self.trips:
-            name, reason = tripped
-            self.trips[name] = Trip(reason, now)
-            log.error("Breaker %s: %s", name, reason)
-            self._observer.on_trip(name, reason)
+        for name, reason in results.tripped(account.equity_usd, self.settings).items():
+            if name not in self.trips:
+                self.trips[name] = Trip(reason, now)
+                self._trips_stored = False
+                log.error("Breaker %s: %s", name, reason)
+                self._observer.on_trip(name, reason)
+        if not self._trips_stored:
             await self._store_books()
         if self._last_equity is None or _is_over(self._last_equity, now, _EQUITY_INTERVAL_S):
             self._last_equity = now
@@ -350,7 +374,11 @@ class Reconciler:
         stored: dict[str, JsonValue] = {"trips": {name: dict(trip) for name, trip in trips.items()}}
         if results is not None:
             stored["results"] = dict(results.to_state())
+        if trips:
+            # Stays until a person has sent ACTIVE, whatever is reset and however often the bot starts meanwhile.
+            stored[STOOD_DOWN] = True
         await self._ledger.put_state(stored)
+        self._trips_stored = True
 
 
 def _is_over(since: datetime, now: datetime, span_s: float) -> bool:

@@ -1,5 +1,6 @@
 """Whether an entry may be made, how large, and where its stop and target go. Values in, values out."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
@@ -17,6 +18,11 @@ MIN_STOP_PCT: Final = Decimal("0.15")
 """A stop nearer than this would be hit by the spread alone."""
 MIN_TARGET_PCT: Final = Decimal("0.2")
 """A target nearer than this would not pay two taker fees of 0.045 %."""
+ORDERS_PER_ENTRY: Final = 3
+"""The entry itself, its stop and its target."""
+_MINUTE_S: Final = 60.0
+_MOST_REMEMBERED: Final = 2000
+"""More than `max_orders_per_minute` can be."""
 _MARGIN_RESERVE: Final = Decimal("0.95")
 """Part of the free margin that may be used: fees and slippage come on top of an entry's margin."""
 
@@ -29,11 +35,30 @@ class Book:
         notional_usd: by symbol, of open positions and of entries on their way; foreign positions included.
         free_margin_usd: what the exchange would let us use, less what entries on their way need.
         cooling_until: by symbol, unix seconds until which no entry is made after a stop.
+        orders_last_minute: sent within the last minute, those of entries that were only just planned included.
     """
 
     notional_usd: Mapping[str, Decimal]
     free_margin_usd: Decimal
     cooling_until: Mapping[str, float]
+    orders_last_minute: int
+
+
+class OrderPace:
+    """Counts orders over a sliding minute."""
+
+    def __init__(self) -> None:
+        self._sent: deque[tuple[float, int]] = deque(maxlen=_MOST_REMEMBERED)
+
+    def note(self, orders: int, now: float) -> None:
+        """Count orders that are sent now, unix seconds, or were at an earlier moment."""
+        self._sent.append((now, orders))
+
+    def last_minute(self, now: float) -> int:
+        """Return how many there were in the minute before now; a clock that was set back makes none of them older."""
+        recent = [(min(at, now), orders) for at, orders in self._sent if now - at < _MINUTE_S]
+        self._sent = deque(recent, maxlen=_MOST_REMEMBERED)
+        return sum(orders for _, orders in self._sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +169,13 @@ def _not_now(symbol: str, quote: Quote, settings: RuntimeSettings, book: Book, n
 def _too_much(
     symbol: str, smallest_usd: Decimal, notional: Decimal, leverage: int, settings: RuntimeSettings, book: Book
 ) -> Refused | None:
+    if book.orders_last_minute + ORDERS_PER_ENTRY > settings.max_orders_per_minute:
+        return Refused(f"{book.orders_last_minute} orders were sent in a minute, the limit is max_orders_per_minute")
     if smallest_usd < MIN_NOTIONAL_USD:
         return Refused(f"{notional:.2f} USD of {symbol} is below the exchange's minimum of 10 USD; raise amount_usd")
+    # The coin has nothing else open or on its way, or the entry would have been refused before.
+    if notional > settings.max_symbol_exposure_usd:
+        return Refused(f"{notional:.2f} USD of {symbol} would exceed max_symbol_exposure_usd")
     exposure = sum(book.notional_usd.values(), Decimal(0))
     if exposure + notional > settings.max_exposure_usd:
         return Refused(f"{exposure:.2f} USD are exposed; {notional:.2f} more would exceed max_exposure_usd")

@@ -230,7 +230,7 @@ def _shown(state: AccountState) -> list[object]:
     portfolio.take(state, NOW)
     positions = Positions([views.position(position, portfolio, None) for position in state.positions.values()])
     shown = [positions, views.account(portfolio, NOW)]
-    book = portfolio.book()
+    book = portfolio.book(0)
     plan = plan_entry(Direction.BUY, Decimal(1), _quote("64000"), _ASSET, RuntimeSettings(), book, NOW_S)
     results = portfolio.results
     tripped = None if results is None else results.tripped(state.equity_usd, RuntimeSettings())
@@ -274,7 +274,7 @@ def consequences(quote: Quote, asset: Asset, prediction: Prediction | None = Non
     ends_at = datetime.fromtimestamp(prediction.at + prediction.horizon_s, UTC)
     made: list[object] = [signal, ends_at, views.crypto(TOPIC_ID, quote, prediction, signal, None, NOW)]
     if unusable is None and opinion.direction is not Direction.HOLD:
-        book = Book({}, Decimal(1000), {})
+        book = Book({}, Decimal(1000), {}, 0)
         made.append(plan_entry(opinion.direction, opinion.gap_pct, quote, asset, settings, book, NOW_S))
     return made
 

@@ -12,6 +12,7 @@ from eth_account import Account
 from requests.adapters import BaseAdapter
 
 from allora_mqtt.market.allora import AlloraClient
+from allora_mqtt.market.budget import Use
 from allora_mqtt.market.hyperliquid import Hyperliquid
 
 _T = TypeVar("_T")
@@ -58,8 +59,11 @@ class CannedExchange(BaseAdapter):
 class OneTry(Hyperliquid):
     """The real gateway, which asks once: the same answer would come each time."""
 
-    async def _read(self, what: str, call: Callable[[], Any], parse: Callable[[Any], _T]) -> _T:
-        return await self._read_once(what, call, parse)
+    async def _read(
+        self, kind: str, what: str, call: Callable[[], Any], parse: Callable[[Any], _T], use: Use = Use.ACCOUNT
+    ) -> _T:
+        del use
+        return await self._read_counted(kind, what, call, parse, Use.EXIT)
 
 
 def gateway(canned: CannedExchange) -> Hyperliquid:

@@ -89,7 +89,7 @@ RETAINED: dict[str, Any] = {
     "cryptos/ETH": {**COIN, "state": "OFF", "topic_id": 13, "position": POSITION},
     "positions": [POSITION],
     "config": {"max_leverage": {"value": 2, "min": 1, "max": 50, "step": 1, "unit": "x"}},
-    "health": dict.fromkeys(("mqtt", "hyperliquid", "allora", "store"), SERVICE),
+    "health": dict.fromkeys(("mqtt", "hyperliquid", "hyperliquid_exchange", "allora", "store"), SERVICE),
 }
 
 Answer = Callable[[str, dict[str, Any]], dict[str, Any] | None]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
+from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings, hard_limit_name, is_floor
 from allora_mqtt.settings import (
     AlloraSettings,
     BotSettings,
@@ -138,11 +138,14 @@ def test_trade_settings_hold_the_runtime_settings_and_the_hard_limits() -> None:
 
 @pytest.mark.parametrize("key", HardLimits.model_fields)
 def test_a_setting_above_its_hard_limit_is_refused_at_the_start(key: str) -> None:
-    name = f"hard_max_{key.removeprefix('max_')}"
+    name = hard_limit_name(key).lower().removeprefix("trade_")
     present = getattr(RuntimeSettings(), key)
     Settings.model_validate({"trade": {name: present}})
-    with pytest.raises(ValidationError, match="above the hard limit"):
-        Settings.model_validate({"trade": {name: present / 4 if isinstance(present, Decimal) else present - 1}})
+    crossed = present / 4 if isinstance(present, Decimal) else present - 1
+    if is_floor(key):
+        crossed = present + 1
+    with pytest.raises(ValidationError, match="the hard limit"):
+        Settings.model_validate({"trade": {name: crossed}})
 
 
 @pytest.mark.parametrize(

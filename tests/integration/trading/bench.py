@@ -17,6 +17,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from allora_mqtt.market.allora import AlloraClient
+from allora_mqtt.market.budget import RequestBudget
 from allora_mqtt.market.gate import SendGate
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.market.nonces import NonceSource
@@ -175,6 +176,8 @@ class Bench:
     prices: FlatPrices
     database_path: Path
     bots: list[Bot] = field(default_factory=list)
+    weight_per_minute: int = 10**9
+    """What the bots take for the exchange's limit; the simulator keeps none unless a test says so."""
 
     async def start(
         self,
@@ -201,6 +204,7 @@ class Bench:
             vault_address=None,
             clock=self.clock,
         )
+        hyperliquid.budget = RequestBudget(self.weight_per_minute)
         allora = AlloraClient(f"{self.simulator.url}/v2", "sim", "allora-mainnet-1", timeout_s, session)
         feed = Feed(hyperliquid, allora, [], 0.15, self.clock)
         nonces = NonceSource(lambda: int(self.clock() * 1000), await ledger.highest_nonce())
@@ -357,7 +361,8 @@ async def serve_bench(database_path: Path) -> Bench:
 
 
 def settings(**changes: Any) -> RuntimeSettings:
-    return RuntimeSettings.model_validate({"max_exposure_usd": 2000, **changes})
+    room = {"max_exposure_usd": 2000, "max_symbol_exposure_usd": 2000, "max_orders_per_minute": 600}
+    return RuntimeSettings.model_validate({**room, **changes})
 
 
 async def until(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:

@@ -181,12 +181,12 @@ async def test_an_order_refused_for_its_margin_leaves_no_trace_of_a_position(ben
     statuses = bench.simulator.world.exchange.place(bench.account, [request], "na", bench.clock())
     assert "resting" in statuses[0], statuses
     bench.signal(ETH=0.01)
-    bot = await bench.start({"ETH": ETH}, max_leverage=1, amount_usd=500)
+    bot = await bench.start({"ETH": ETH}, max_leverage=1, amount_usd=500, max_exposure_usd=1_000_000)
     await until(lambda: any(order.status == "error" for order in bot.seen.orders), "the refusal")
     await until(lambda: not bot.portfolio.pending, "the entry is given up")
     await bench.looks()
     assert "Insufficient margin" in (bot.seen.orders[0].error or "")
-    assert (bot.portfolio.holdings, bot.portfolio.exposure_usd(), bench.positions()) == ({}, Decimal(0), {})
+    assert (bot.portfolio.holdings, bot.portfolio.exposure_usd(), bench.positions()) == ({}, size * price, {})
     assert await bot.ledger.open_positions() == []
     assert bench.resting("BTC")["limit"].size == size
     assert len(bench.entries()) == 1

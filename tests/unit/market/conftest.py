@@ -15,7 +15,6 @@ ADDRESS = "0x" + "ab" * 20
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries follow each other at once; that they follow is what the tests look at."""
     monkeypatch.setattr("allora_mqtt.market.answers._BACKOFF", wait_none())
-    monkeypatch.setattr("allora_mqtt.market.answers._RATE_LIMITED_PAUSE_S", 0.01)
     monkeypatch.setattr("allora_mqtt.market.allora._BACKOFF", wait_none())
 
 

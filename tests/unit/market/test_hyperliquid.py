@@ -9,9 +9,10 @@ import requests
 from eth_account.signers.local import LocalAccount
 from hyperliquid.utils.signing import recover_agent_or_user_from_l1_action
 
+from allora_mqtt.market.answers import RateLimited, Throttled
 from allora_mqtt.market.gate import GateClosed, SendGate
-from allora_mqtt.market.hyperliquid import DuplicateNonce, Envelope, Hyperliquid, OrderSpec, OutcomeUnknown
-from allora_mqtt.market.orders import OrderResult
+from allora_mqtt.market.hyperliquid import DuplicateNonce, Envelope, Hyperliquid, OrderSpec, OutcomeUnknown, for_exit
+from allora_mqtt.market.orders import ActionsExhausted, OrderResult
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from tests.unit.market.conftest import ADDRESS
 from tests.unit.market.exchange import META, FakeExchange, Raw
@@ -49,6 +50,75 @@ def door(url: str, wallet: LocalAccount | None = None, timeout_s: float = 2, vau
 
 def order(gateway: Hyperliquid, nonce: int = 1_700_000_000_000) -> Envelope:
     return gateway.sign_orders([ORDER_SPEC], "na", nonce, nonce + 5000)
+
+
+async def test_an_exchange_that_was_asked_too_often_is_left_alone_except_for_exits(
+    gateway: Hyperliquid, exchange: FakeExchange
+) -> None:
+    exchange.answers["clearinghouseState"] = [Raw(429, b"null"), Raw(body=json.dumps(STATE).encode())]
+    with pytest.raises(RateLimited):
+        await gateway.user_state()
+    for _ in range(3):
+        with pytest.raises(Throttled, match="try again in 10 s"):
+            await gateway.user_state()
+    assert exchange.asked("clearinghouseState") == 1
+    assert not gateway.info_health.is_open
+    with for_exit():
+        assert (await gateway.user_state()).equity_usd == Decimal("1000.5")
+    assert exchange.asked("clearinghouseState") == 2
+
+
+async def test_what_it_asks_and_sends_is_counted(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers |= {
+        "clearinghouseState": STATE,
+        "order": FILLED,
+        "userRateLimit": {"cumVlm": "1.0", "nRequestsUsed": 100, "nRequestsCap": 10_001, "nRequestsSurplus": 0},
+        "userFillsByTime": [{**FILL, "tid": number} for number in range(45)],
+    }
+    before = gateway.figures().weight_used
+    await gateway.user_state()
+    await gateway.learn_limits()
+    await gateway.fills(0)
+    await gateway.send(order(gateway))
+    # The account's mode, the account, the limits, the fills with a surcharge for 40 of them, and an action.
+    assert gateway.figures().weight_used - before == 20 + 2 + 20 + (20 + 2) + 1
+    assert (gateway.figures().actions_used, gateway.figures().actions_limit) == (101, 10_001)
+
+
+async def test_reads_and_writes_have_breakers_of_their_own(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    exchange.answers |= {"clearinghouseState": Raw(503), "order": Raw(drop=True)}
+    for _ in range(5):
+        with pytest.raises(BotError):
+            await gateway.user_state()
+    assert (gateway.info_health.is_open, gateway.exchange_health.is_open) == (True, False)
+    asked = exchange.asked("clearinghouseState")
+    assert asked == 15, "each was tried three times"
+    with pytest.raises(BotError):
+        await gateway.user_state()
+    assert exchange.asked("clearinghouseState") == asked + 1, "a probe is tried once"
+    for number in range(5):
+        with pytest.raises(OutcomeUnknown):
+            await gateway.send(order(gateway, 1_700_000_000_000 + number))
+    assert gateway.exchange_health.is_open
+    assert len(exchange.bodies) == 5, "what may have run is never sent again"
+
+
+@pytest.mark.parametrize("answer", [Raw(429, b"null"), {"status": "err", "response": "Invalid TP/SL price."}])
+async def test_an_exchange_that_refuses_is_there(gateway: Hyperliquid, exchange: FakeExchange, answer: object) -> None:
+    exchange.answers["order"] = answer
+    for number in range(6):
+        with pytest.raises(BotError):
+            await gateway.send(order(gateway, 1_700_000_000_000 + number))
+    assert not gateway.exchange_health.is_open
+
+
+async def test_too_many_actions_are_understood_as_that(gateway: Hyperliquid, exchange: FakeExchange) -> None:
+    gateway.budget.learn(100, 10_000, 0)
+    text = "Too many cumulative requests sent (10001 > 10000) for cumulative volume traded $0.05."
+    exchange.answers["order"] = {"status": "err", "response": text}
+    with pytest.raises(ActionsExhausted, match="no entries are made until"):
+        await gateway.send(order(gateway))
+    assert gateway.budget.obstacle() is not None
 
 
 async def test_connecting_is_one_request(gateway: Hyperliquid, exchange: FakeExchange) -> None:
@@ -166,7 +236,6 @@ async def test_long_histories_of_funding_are_read_in_pages_and_each_payment_once
 @pytest.mark.parametrize(
     "fault",
     [
-        Raw(429, b"null"),
         Raw(503, b"<html>"),
         Raw(200, b"<html>"),
         Raw(200, b"null"),
@@ -253,7 +322,7 @@ async def test_mainnet_is_signed_for_with_a_slash_too(wallet: LocalAccount, exch
 
 async def test_leverage_is_a_setting(gateway: Hyperliquid, exchange: FakeExchange) -> None:
     exchange.answers["updateLeverage"] = {"status": "ok", "response": {"type": "default"}}
-    void = gateway.sign_void(8)
+    void = gateway.sign_noop(8)
     assert (void.action, void.nonce, void.action_count) == ({"type": "noop"}, 8, 1)
     envelope = gateway.sign_leverage("ETH", 3, is_cross=False, nonce=9)
     assert await gateway.send(envelope) == [OrderResult("success")]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from allora_mqtt.market.catalog import assets_from_meta
 from allora_mqtt.market.orders import (
-    BudgetSpent,
+    ActionsExhausted,
     DuplicateNonce,
     OrderResult,
     OrderSpec,
@@ -168,7 +168,7 @@ def test_a_refusal_of_the_whole_is_told_in_the_exchanges_words() -> None:
         parse_results({"status": "err", "response": "User or API Wallet 0x1 does not exist."}, 1)
     with pytest.raises(DuplicateNonce, match="EXCHANGE_REJECTED"):
         parse_results({"status": "err", "response": "Invalid nonce: duplicate nonce 5"}, 1)
-    with pytest.raises(BudgetSpent, match="used up its action budget"):
+    with pytest.raises(ActionsExhausted, match="no entries are made until"):
         parse_results({"status": "err", "response": "Too many cumulative requests sent (10001 > 10000)."}, 1)
 
 

@@ -32,8 +32,13 @@ RANGES = {
     "min_skill_pct": ("0", "100"),
     "skill_window": ("5", "500"),
     "max_funding_pct": ("0", "100"),
+    "max_symbol_exposure_usd": ("10", "10000000"),
+    "max_orders_per_minute": ("3", "1200"),
 }
-WHOLE = {"max_leverage", "max_open_positions", "cooldown_s", "min_confidence_band_pct", "skill_window"}
+WHOLE = {
+    "max_leverage", "max_open_positions", "cooldown_s", "min_confidence_band_pct", "skill_window",
+    "max_orders_per_minute",
+}  # fmt: skip
 HARD_LIMITS = {
     "amount_usd": "TRADE_HARD_MAX_AMOUNT_USD",
     "max_leverage": "TRADE_HARD_MAX_LEVERAGE",
@@ -42,6 +47,8 @@ HARD_LIMITS = {
     "max_exposure_usd": "TRADE_HARD_MAX_EXPOSURE_USD",
     "max_daily_loss_pct": "TRADE_HARD_MAX_DAILY_LOSS_PCT",
     "max_drawdown_pct": "TRADE_HARD_MAX_DRAWDOWN_PCT",
+    "max_symbol_exposure_usd": "TRADE_HARD_MAX_SYMBOL_EXPOSURE_USD",
+    "max_orders_per_minute": "TRADE_HARD_MAX_ORDERS_PER_MINUTE",
 }
 
 
@@ -67,6 +74,8 @@ def test_the_defaults_are_those_of_the_settings_table() -> None:
         "max_spread_pct": Decimal("0.5"),
         "max_open_positions": 5,
         "max_exposure_usd": 500,
+        "max_symbol_exposure_usd": 250,
+        "max_orders_per_minute": 60,
         "max_daily_loss_pct": 5,
         "max_drawdown_pct": 15,
         "cooldown_s": 900,
@@ -146,13 +155,35 @@ def test_no_command_raises_a_setting_above_its_hard_limit(key: str, variable: st
 
 
 def test_every_hard_limit_bounds_a_setting() -> None:
-    assert set(HardLimits.model_fields) == set(HARD_LIMITS) < set(RANGES)
+    assert set(HardLimits.model_fields) == set(HARD_LIMITS) | {"cooldown_s"} < set(RANGES)
+
+
+def test_no_command_shortens_the_cooldown_below_its_hard_limit() -> None:
+    limits = HardLimits(cooldown_s=600)
+    assert RuntimeSettings().changed({"cooldown_s": 600}, limits).cooldown_s == 600
+    error = refused({"cooldown_s": 599}, limits)
+    assert error.code is ErrorCode.OUT_OF_RANGE
+    assert "below the hard limit 600 (TRADE_HARD_MIN_COOLDOWN_S)" in error.message
+    assert describe(RuntimeSettings(), limits)["cooldown_s"].min == 600
+
+
+@pytest.mark.parametrize(("key", "variable"), [*HARD_LIMITS.items(), ("cooldown_s", "TRADE_HARD_MIN_COOLDOWN_S")])
+def test_what_was_stored_before_a_hard_limit_was_set_is_brought_within_it(key: str, variable: str) -> None:
+    bound = getattr(RuntimeSettings(), key)
+    beyond = bound - step_beyond(key) if key == "cooldown_s" else bound + step_beyond(key)
+    stored = RuntimeSettings().changed({key: beyond}, FREE)
+    in_force, notes = HardLimits.model_validate({key: bound}).clamp(stored)
+    assert in_force == RuntimeSettings()
+    assert len(notes) == 1
+    assert f"{key} = {beyond} is " in notes[0]
+    assert variable in notes[0]
+    assert HardLimits.model_validate({key: bound}).clamp(in_force) == (in_force, [])
 
 
 RISE_WITH = {
     "amount_usd", "max_leverage", "sl_ratio", "exit_buffer_pct", "max_slippage_pct", "max_spread_pct",
     "max_open_positions", "max_exposure_usd", "max_daily_loss_pct", "max_drawdown_pct", "max_volatility_pct",
-    "max_funding_pct",
+    "max_funding_pct", "max_symbol_exposure_usd", "max_orders_per_minute",
 }  # fmt: skip
 FALL_WITH = {
     "price_gap_pct", "cooldown_s", "volatility_ratio", "min_confidence_band_pct", "min_volatility_pct", "min_skill_pct",

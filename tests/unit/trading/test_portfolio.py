@@ -50,26 +50,40 @@ def test_a_day_is_one_of_utc() -> None:
 def test_an_account_without_money_has_lost_nothing() -> None:
     empty = Results(NOW.date(), Decimal(0), Decimal(0))
     assert empty.daily_pct(Decimal(0)) == empty.drawdown_pct(Decimal(0)) == 0
-    assert empty.tripped(Decimal(0), settings()) is None
+    assert empty.tripped(Decimal(0), settings()) == {}
 
 
-@pytest.mark.parametrize(("equity", "tripped"), [("950.01", None), ("950", "daily_loss"), ("900", "daily_loss")])
-def test_a_daily_loss_trips_at_its_limit(equity: str, tripped: str | None) -> None:
+@pytest.mark.parametrize(("equity", "tripped"), [("950.01", []), ("950", ["daily_loss"]), ("900", ["daily_loss"])])
+def test_a_daily_loss_trips_at_its_limit(equity: str, tripped: list[str]) -> None:
     found = START.tripped(Decimal(equity), settings(max_daily_loss_pct=5, max_drawdown_pct=50))
-    assert (found and found[0]) == tripped
+    assert list(found) == tripped
 
 
 def test_a_daily_loss_says_how_much_was_lost() -> None:
     found = START.tripped(Decimal(940), settings(max_daily_loss_pct=5))
-    assert found == ("daily_loss", "lost 6.00 % today, the limit is 5 %")
+    assert found == {"daily_loss": "lost 6.00 % today, the limit is 5 %"}
 
 
-@pytest.mark.parametrize(("equity", "tripped"), [("900.01", None), ("900", "drawdown")])
-def test_a_drawdown_trips_at_its_limit_below_the_peak(equity: str, tripped: str | None) -> None:
+@pytest.mark.parametrize(("equity", "tripped"), [("900.01", []), ("900", ["drawdown"])])
+def test_a_drawdown_trips_at_its_limit_below_the_peak(equity: str, tripped: list[str]) -> None:
     results = Results(NOW.date(), Decimal(900), Decimal(1000))
     found = results.tripped(Decimal(equity), settings(max_daily_loss_pct=50, max_drawdown_pct=10))
-    assert (found and found[0]) == tripped
-    assert found is None or found[1] == "10.00 % below the highest equity, the limit is 10 %"
+    assert list(found) == tripped
+    assert all(reason == "10.00 % below the highest equity, the limit is 10 %" for reason in found.values())
+
+
+def test_both_limits_on_losses_trip_together_and_are_reset_one_by_one() -> None:
+    limits, equity = settings(max_daily_loss_pct=5, max_drawdown_pct=10), Decimal(890)
+    assert list(START.tripped(equity, limits)) == ["daily_loss", "drawdown"]
+    assert list(START.restarted(["daily_loss"], equity).tripped(equity, limits)) == ["drawdown"]
+    assert list(START.restarted(["drawdown"], equity).tripped(equity, limits)) == ["daily_loss"]
+    assert START.restarted(["daily_loss", "drawdown"], equity).tripped(equity, limits) == {}
+
+
+def test_a_clock_that_is_set_back_hides_no_loss() -> None:
+    earlier = START.at(Decimal(900), NOW - timedelta(days=1))
+    assert earlier == START
+    assert list(earlier.tripped(Decimal(900), settings(max_daily_loss_pct=5))) == ["daily_loss"]
 
 
 def test_results_come_back_from_the_store_as_they_were() -> None:
@@ -86,7 +100,8 @@ def test_what_is_open_and_what_is_on_its_way_count_once_each() -> None:
     portfolio = held(holding("ETH", size=Decimal("0.05"), entry_price=Decimal(2000)))
     portfolio.pending = {"BTC": plan("BTC", "100"), "ETH": plan("ETH", "70")}
     portfolio.take(account(position("0.05", "ETH", "2100"), position("-2", "SOL", "100"), free="500"), NOW)
-    book = portfolio.book()
+    book = portfolio.book(7)
+    assert book.orders_last_minute == 7
     assert book.notional_usd == {"ETH": Decimal(105), "BTC": 100, "SOL": 200}
     assert portfolio.exposure_usd() == 405
     assert book.free_margin_usd == 500 - 50 - 35
@@ -99,7 +114,23 @@ def test_a_position_counts_before_the_account_shows_it() -> None:
 
 
 def test_without_an_account_no_margin_is_free() -> None:
-    assert Portfolio().book().free_margin_usd == 0
+    assert Portfolio().book(0).free_margin_usd == 0
+
+
+def test_what_was_filled_and_is_not_shown_yet_still_binds_margin() -> None:
+    portfolio = held(holding("ETH", size=Decimal("0.05"), entry_price=Decimal(2000)))
+    portfolio.take(account(free="500"), NOW)
+    assert portfolio.book(0).free_margin_usd == 400
+    portfolio.take(account(position("0.05"), free="450"), NOW)
+    assert portfolio.book(0).free_margin_usd == 450
+
+
+def test_an_order_that_somebody_else_has_resting_counts_and_a_stop_does_not() -> None:
+    portfolio = held()
+    portfolio.take(account(position("0.05", "ETH", "2000")), NOW)
+    rests = replace(resting("BTC", None), reduce_only=False, size=Decimal("0.01"), limit_price=Decimal(50_000))
+    portfolio.resting = [rests, replace(rests, symbol="ETH", size=Decimal("0.001")), resting("SOL", "sl")]
+    assert portfolio.book(0).notional_usd == {"ETH": Decimal(150), "BTC": Decimal(500)}
 
 
 def test_a_position_is_seen_once_the_account_shows_it_and_takes_its_size() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from allora_mqtt.market.precision import is_valid_price, is_valid_size
 from allora_mqtt.protocol.messages import Direction
-from allora_mqtt.trading.risk import Book, EntryPlan, Refused, exit_prices, plan_entry
+from allora_mqtt.trading.risk import Book, EntryPlan, OrderPace, Refused, exit_prices, plan_entry
 from tests.unit.trading.things import NOW_S, asset, book, quote, settings
 
 
@@ -50,6 +50,7 @@ def test_whatever_the_steps_an_entry_is_valid_and_costs_no_more_than_asked(
 ) -> None:
     rich = book("1000000")
     amounts: dict[str, Any] = {"amount_usd": 50_000, "max_exposure_usd": 1_000_000}
+    amounts["max_symbol_exposure_usd"] = 1_000_000
     plan = made(entry(direction, gap="25", mark=mark, sz_decimals=sz_decimals, against=rich, **amounts))
     assert is_valid_size(plan.size, sz_decimals)
     for price in (plan.limit_price, plan.stop_price, plan.target_price):
@@ -149,6 +150,34 @@ def test_exposure_may_reach_its_limit_and_not_exceed_it() -> None:
     assert why(entry(against=exceeds, max_exposure_usd=500)) == (
         f"{500 - exact + Decimal('0.01'):.2f} USD are exposed; {exact:.2f} more would exceed max_exposure_usd"
     )
+
+
+def test_the_exposure_of_one_coin_may_reach_its_limit_and_not_exceed_it() -> None:
+    exact = made(entry(max_symbol_exposure_usd=1000)).notional_usd
+    assert isinstance(entry(max_symbol_exposure_usd=exact), EntryPlan)
+    assert why(entry(max_symbol_exposure_usd=exact - Decimal("0.01"))) == (
+        f"{exact:.2f} USD of ETH would exceed max_symbol_exposure_usd"
+    )
+
+
+def test_an_entry_is_three_orders_and_fits_into_what_a_minute_has_left() -> None:
+    assert isinstance(entry(against=book(orders=27), max_orders_per_minute=30), EntryPlan)
+    assert why(entry(against=book(orders=28), max_orders_per_minute=30)) == (
+        "28 orders were sent in a minute, the limit is max_orders_per_minute"
+    )
+
+
+def test_orders_count_for_a_minute() -> None:
+    pace = OrderPace()
+    pace.note(3, 100)
+    pace.note(1, 130)
+    assert [pace.last_minute(now) for now in (130, 159.9, 160, 189.9, 190)] == [4, 4, 1, 1, 0]
+
+
+def test_a_clock_that_is_set_back_makes_orders_count_for_a_minute_from_then_on() -> None:
+    pace = OrderPace()
+    pace.note(3, 10_000)
+    assert [pace.last_minute(now) for now in (100, 159, 160)] == [3, 3, 0]
 
 
 def test_free_margin_is_used_up_to_a_reserve_for_fees() -> None:

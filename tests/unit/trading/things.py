@@ -57,8 +57,8 @@ def samples(*marks: float) -> tuple[Sample, ...]:
     return tuple(Sample(first + SAMPLE_S * number, Decimal(repr(mark))) for number, mark in enumerate(marks))
 
 
-def book(free: str = "1000", cooling: dict[str, float] | None = None, **notional: str) -> Book:
-    return Book({symbol: Decimal(usd) for symbol, usd in notional.items()}, Decimal(free), cooling or {})
+def book(free: str = "1000", cooling: dict[str, float] | None = None, orders: int = 0, **notional: str) -> Book:
+    return Book({symbol: Decimal(usd) for symbol, usd in notional.items()}, Decimal(free), cooling or {}, orders)
 
 
 def holding(symbol: str = "ETH", side: Side = Side.LONG, **changes: Any) -> Holding:
