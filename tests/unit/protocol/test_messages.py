@@ -22,13 +22,13 @@ MODELS = [
 FIELDS = {
     "Response": "id name status data warnings error transaction source received_at executed_at duration_ms revision",
     "BotStatus": "mode since reason health warnings network active_cryptos equity_usd daily_pnl_usd exposure_usd "
-    "open_positions last_signal last_order breakers uptime_s version instance_id revision",
+    "open_positions last_signal last_order breakers requests uptime_s version instance_id revision",
     "Heartbeat": "seq at uptime_s mode revision instance_id loop_lag_ms",
     "CryptoState": "state topic_id price volume_24h prediction gap_pct signal confidence skill_pct "
     "skill_samples position updated_at",
     "CatalogEntry": "availability topics max_leverage",
     "TopicView": "id kind horizon",
-    "Health": "mqtt hyperliquid allora store",
+    "Health": "mqtt hyperliquid hyperliquid_exchange allora store",
     "DependencyHealth": "state breaker last_success_at latency_p50_ms latency_p99_ms last_error",
     "SettingState": "value min max step unit",
 }
