@@ -164,7 +164,7 @@ class Signals:
 
     def approval(self, situation: Situation) -> tuple[str, ...]:
         """Return what the reviewers said of an entry, for its record; nothing without reviewers."""
-        asked = self._asked.get(_key(situation))
+        asked = None if self._panel is None else self._asked.get(_key(situation))
         return () if asked is None else (asked.review.reason,)
 
     def view(self, situation: Situation, opinion: Opinion, plan: EntryPlan | Refused | None) -> SignalView:
