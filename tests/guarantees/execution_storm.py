@@ -20,7 +20,7 @@ from eth_account import Account
 from allora_mqtt.simulator_process import simulator_key
 from tests.guarantees.audit import Audit
 from tests.guarantees.dying import POINTS, PROCESSES, live
-from tests.guarantees.scale import IS_LONG, Scale
+from tests.guarantees.scale import Scale
 from tests.guarantees.watched_account import Seen, WatchedAccount
 from tests.support.client import Watcher, connected
 from tests.support.exchange import Exchange
@@ -42,7 +42,7 @@ _SETTINGS = {
     "BOT_RECONCILE_INTERVAL_S": "1",
     "BOT_HEARTBEAT_INTERVAL_S": "5",
 }
-_LIFE_S = 8 if IS_LONG else 5
+_LIFE_S = 8
 """A point that is not passed by then is not passed in this life; the bot is killed wherever it is."""
 _SETTLED_S = 120
 _LIVES_BETWEEN_CHECKS = 20
@@ -72,7 +72,7 @@ TROUBLES: dict[str, list[dict[str, Any]]] = {
         {**_ANY, "kind": "answer_lost", "probability": 0.4},
     ],
 }
-_NARROW = ["rows stored/after", "posted/after"]
+_NARROW = ["rows stored/after", "outcome stored/before"]
 """Where every run begins: the order is stored and has not left; it has run, and its answer is not handled."""
 _NUISANCES: list[list[dict[str, Any]]] = [
     [],
@@ -157,23 +157,23 @@ class _Storm:
     def rage(self, kills: int) -> None:
         """Live and die so many times, and look at what there is now and then."""
         for point in _NARROW:
-            self._live(f"{point}:2", [])
+            self._live(f"{point}:1", [], _SETTLED_S)
         points: list[str] = []
         for life in range(kills - len(_NARROW)):
             if life % _LIVES_BETWEEN_CHECKS == 0:
                 self.check()
             points = points or self._rng.sample(POINTS, len(POINTS))
             dies_at = f"{points.pop()}:{self._rng.choice([1, 1, 2, 3, 5])}"
-            self._live(dies_at, self._rng.choice(list(TROUBLES.values())))
+            self._live(dies_at, self._rng.choice(list(TROUBLES.values())), _LIFE_S)
         self.check(is_last=True)
 
-    def _live(self, dies_at: str, trouble: list[dict[str, Any]]) -> None:
+    def _live(self, dies_at: str, trouble: list[dict[str, Any]], longest_s: float) -> None:
         self._exchange.faults(*trouble)
         point = dies_at.rpartition(":")[0]
         robs = "stop" in point or "protected" in point or self._rng.random() < 0.1
         self._bot.start(dies_at, BOT_DEFAULT_MODE="ACTIVE")
         self._account.is_bot_alive = True
-        deadline = time.monotonic() + _LIFE_S
+        deadline = time.monotonic() + longest_s
         while self._bot.is_alive() and time.monotonic() < deadline:
             time.sleep(0.1)
             if robs:

@@ -93,6 +93,7 @@ async def test_a_position_made_by_hand_is_not_taken_for_an_entry_that_never_ran(
     bot = await bench.start({"ETH": ETH})
     await until(lambda: "unknown" in {order.status for order in bot.seen.orders}, "nothing is known of it")
     bench.by_hand("ETH", "0.01", is_buy=True)
+    await bench.looks()
     bench.faults()
     await until(lambda: not bot.engine.reconciler.unresolved("ETH"), "it is given up")
     await bench.looks()

@@ -1,5 +1,6 @@
 """Orders of which nothing is known are brought to their end: looked up, sent again identically, or made impossible."""
 
+import asyncio
 import json
 from decimal import Decimal
 from typing import Any
@@ -51,15 +52,24 @@ async def test_an_entry_of_which_nothing_is_known_never_leaves_again_after_stand
     assert statuses(bench, "entry") == statuses(bench, "stop") == {"never_ran"}
 
 
-async def test_an_entry_of_an_earlier_life_that_is_still_on_its_way_is_made_impossible(bench: Bench) -> None:
+async def test_an_entry_of_an_earlier_life_that_is_still_on_its_way_is_made_impossible(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrives = asyncio.Event()
+
+    async def held_up(*_: object) -> None:
+        await arrives.wait()
+
+    monkeypatch.setattr("allora_mqtt.simulator.fault_middleware._before", held_up)
     bench.signal(ETH=0.01)
-    bench.faults({**ORDER, "kind": "latency", "seconds": 2})
+    bench.faults({**ORDER, "kind": "latency"})
     bot = await bench.start({"ETH": ETH})
     await until(bench.entries, "the entry has left")
     await bench.stop(bot)
     bot = await bench.start({"ETH": ETH}, Mode.STANDBY)
     await until(lambda: not bot.engine.reconciler.unresolved("ETH"), "it is ruled out")
     late = bench.entries()[0]
+    arrives.set()
     await until(lambda: late.outcome, "it arrives at last")
     assert "duplicate nonce" in str(late.outcome)
     assert bench.positions() == {}
