@@ -4,6 +4,7 @@ One part of the data is there to choose by, the rest to judge by.
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -155,7 +156,9 @@ def _tried(work: _Work, combinations: Sequence[RuntimeSettings], workers: int) -
     # Spawned, not forked: a fork of a program with threads may hang.
     context = get_context("spawn")
     count = min(workers, len(combinations))
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
+    # Ctrl-C is for the one who started them; they end when it lets them go.
+    deaf = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(count, mp_context=context, initializer=signal.signal, initargs=deaf) as pool:
         pending = {pool.submit(_try, work, settings): index for index, settings in enumerate(combinations)}
         try:
             for future in as_completed(pending):

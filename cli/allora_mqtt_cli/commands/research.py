@@ -63,6 +63,7 @@ _CASE: Final[dict[str, tuple[Any, Any]]] = {
         Annotated[
             float | None,
             typer.Option(
+                metavar="0..1",
                 help="Make predictions up instead, this good: 0 is noise, 1 an oracle.",
                 rich_help_panel=_DATA,
                 min=0,
@@ -74,10 +75,15 @@ _CASE: Final[dict[str, tuple[Any, Any]]] = {
     ),
     "seed": (Annotated[int, typer.Option(help="Same seed, same made-up predictions.", rich_help_panel=_DATA)], 7),
     "horizon": (
-        Annotated[str, typer.Option(help="How far made-up predictions look ahead.", rich_help_panel=_DATA)],
+        Annotated[
+            str, typer.Option(metavar="SPAN", help="How far made-up predictions look ahead.", rich_help_panel=_DATA)
+        ],
         "8h",
     ),
-    "every": (Annotated[str, typer.Option(help="How often one is made up.", rich_help_panel=_DATA)], "1h"),
+    "every": (
+        Annotated[str, typer.Option(metavar="SPAN", help="How often one is made up.", rich_help_panel=_DATA)],
+        "1h",
+    ),
     "topics": (
         Annotated[
             list[str] | None,
@@ -97,19 +103,26 @@ _CASE: Final[dict[str, tuple[Any, Any]]] = {
         Annotated[bool, typer.Option("--allow-gaps", help="Take prices with missing rows.", rich_help_panel=_DATA)],
         False,
     ),
-    "cash": (Annotated[str, typer.Option(help="USD in the account at the start.", rich_help_panel=_WORLD)], "500"),
+    "cash": (
+        Annotated[str, typer.Option(metavar="USD", help="In the account at the start.", rich_help_panel=_WORLD)],
+        "500",
+    ),
     "spread_bps": (
-        Annotated[str, typer.Option(help="Best bid to best ask, in 1/100 % of the price.", rich_help_panel=_WORLD)],
+        Annotated[
+            str,
+            typer.Option(metavar="BPS", help="Best bid to best ask, in 1/100 % of the price.", rich_help_panel=_WORLD),
+        ],
         "2",
     ),
     "slippage_bps": (
-        Annotated[str, typer.Option(help="How much worse every order fills.", rich_help_panel=_WORLD)],
+        Annotated[str, typer.Option(metavar="BPS", help="How much worse every order fills.", rich_help_panel=_WORLD)],
         "1",
     ),
     "funding_rate": (
         Annotated[
             str,
             typer.Option(
+                metavar="SHARE",
                 help="Paid by longs to shorts each hour, as a fraction, where the data has no funding_rate.",
                 rich_help_panel=_WORLD,
             ),
@@ -119,7 +132,9 @@ _CASE: Final[dict[str, tuple[Any, Any]]] = {
     "delay_s": (
         Annotated[
             float,
-            typer.Option(help="Seconds until a prediction is known.", rich_help_panel=_WORLD, min=0, max=86_400),
+            typer.Option(
+                metavar="SECONDS", help="Until a prediction is known.", rich_help_panel=_WORLD, min=0, max=86_400
+            ),
         ],
         5.0,
     ),
@@ -127,7 +142,8 @@ _CASE: Final[dict[str, tuple[Any, Any]]] = {
         Annotated[
             float | None,
             typer.Option(
-                help="Hours until somebody resets a limit on losses that was reached; never without.",
+                metavar="HOURS",
+                help="Until somebody resets a limit on losses that was reached; never without.",
                 rich_help_panel=_WORLD,
                 min=0,
                 show_default=False,
@@ -154,7 +170,7 @@ _CASE: Final[dict[str, tuple[Any, Any]]] = {
         ],
         None,
     ),
-    "title": (Annotated[str, typer.Option(help="Of the report.", show_default=False)], ""),
+    "title": (Annotated[str, typer.Option(metavar="TEXT", help="Of the report.", show_default=False)], ""),
 }
 """The options of every command that tries something on the past: annotation and default, by name."""
 
@@ -206,8 +222,9 @@ def record(
 def backtest(ctx: typer.Context, case: dict[str, Any]) -> None:
     """Try the bot's rules on past prices.
 
-    The strategy, risk and exit rules are those of the live bot, and orders run on the simulated exchange with fees and
-    funding. A prediction is known only from its time on. See docs/research.md.
+    The rules are those of the live bot; orders run on the simulated exchange, with fees and funding.
+
+    A prediction is known only from its time on. What is assumed is told in docs/research.md.
 
     Example: allora-mqtt backtest --prices BTC=hours.csv --skill 0.2 --set price_gap_pct=0.5 --out result
     """
