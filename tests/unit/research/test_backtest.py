@@ -71,7 +71,13 @@ def test_the_limit_on_losses_ends_entries_until_somebody_resets_it() -> None:
     falls: Ohlc = (50000, 50000, 40000, 50000)
     history = [series(bars(*[falls, CALM] * 20))]
     predictions = [known(hour(number), 51000) for number in range(40)]
-    lossy: dict[str, Any] = {"amount_usd": 500, "max_exposure_usd": 5000, "max_daily_loss_pct": 1, "cooldown_s": 0}
+    lossy: dict[str, Any] = {
+        "amount_usd": 500,
+        "max_exposure_usd": 5000,
+        "max_symbol_exposure_usd": 5000,
+        "max_daily_loss_pct": 1,
+        "cooldown_s": 0,
+    }
     stopped = backtest(history, predictions, FREE, **lossy).go()
     assert [trip.name for trip in stopped.tripped] == ["daily_loss"]
     assert len(stopped.trades) == 1
@@ -90,6 +96,7 @@ def test_an_account_that_cannot_carry_its_loss_is_liquidated() -> None:
         amount_usd=90,
         max_leverage=40,
         max_exposure_usd=10_000,
+        max_symbol_exposure_usd=10_000,
         sl_ratio=10,
         max_daily_loss_pct=100,
         max_drawdown_pct=100,
@@ -102,7 +109,14 @@ def test_funding_comes_from_the_data_where_it_has_it() -> None:
     first, second, *others = bars(*[CALM] * 4)
     history = [series([first, replace(second, funding_rate=Decimal("0.001")), *others])]
     world = replace(FREE, funding_rate=Decimal("0.0001"))
-    run = backtest(history, [known(hour(0), 51000)], world, amount_usd="251.25", max_exposure_usd=1000).go()
+    run = backtest(
+        history,
+        [known(hour(0), 51000)],
+        world,
+        amount_usd="251.25",
+        max_exposure_usd=1000,
+        max_symbol_exposure_usd=1000,
+    ).go()
     # The first hour at the assumed rate, 0.01 x 50,000 x 0.0001; from the second on, three hours at the data's.
     assert run.trades[0].funding_usd == Decimal("0.05") + 3 * Decimal("0.5")
 

@@ -98,6 +98,7 @@ def test_every_hour_to_the_last_digit() -> None:
         amount_usd="251.25",
         price_gap_pct=1,
         max_exposure_usd=1000,
+        max_symbol_exposure_usd=1000,
         cooldown_s=7200,
     )
     run = trial.go()

@@ -21,7 +21,13 @@ from allora_mqtt.trading.strategy import Opinion
 from tests.unit.research.things import HOUR_S, backtest, hour, known, series
 
 HOURS = 24
-LIVELY: dict[str, Any] = {"price_gap_pct": "0.3", "cooldown_s": 3600, "max_daily_loss_pct": 3, "amount_usd": 200}
+LIVELY: dict[str, Any] = {
+    "price_gap_pct": "0.3",
+    "cooldown_s": 3600,
+    "max_daily_loss_pct": 3,
+    "amount_usd": 200,
+    "max_symbol_exposure_usd": 10_000,
+}
 
 Story = tuple[list[Bar], list[Known]]
 
