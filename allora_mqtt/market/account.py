@@ -87,7 +87,7 @@ class Fill:
     """A trade of the account.
 
     Attributes:
-        direction: the exchange's word, such as `Close Long`.
+        direction: the exchange's word, such as `Close Long`; `Liquidated Long` where it closed the position itself.
         at: unix seconds.
         start_position: the position before it in coins, below zero for a short one; None where that is not told.
     """
@@ -197,13 +197,17 @@ def parse_orders(raw: list[Mapping[str, Any]]) -> list[RestingOrder]:
     return [_order(entry) for entry in raw if not _is_spot(entry["coin"])]
 
 
-def parse_fills(raw: list[Mapping[str, Any]]) -> list[Fill]:
+def parse_fills(raw: list[Mapping[str, Any]], account: str) -> list[Fill]:
     """Read `userFillsByTime`; fills on spot markets are left out.
+
+    Args:
+        raw: the answer.
+        account: whose fills they are; a fill may be part of somebody else's liquidation.
 
     Raises:
         ValueError, LookupError, TypeError, AttributeError: the answer has another shape.
     """
-    return [_fill(entry) for entry in raw if not _is_spot(entry["coin"])]
+    return [_fill(entry, account) for entry in raw if not _is_spot(entry["coin"])]
 
 
 def parse_fundings(raw: list[Mapping[str, Any]]) -> list[FundingPayment]:
@@ -264,14 +268,19 @@ def _order(raw: Mapping[str, Any]) -> RestingOrder:
     )
 
 
-def _fill(raw: Mapping[str, Any]) -> Fill:
+def _fill(raw: Mapping[str, Any], account: str) -> Fill:
+    direction = to_text(raw["dir"])
+    liquidation = raw.get("liquidation")
+    # The exchange marks a liquidation in either way, or in both.
+    if liquidation and liquidation["liquidatedUser"].lower() == account.lower() and "Liquidat" not in direction:
+        direction = f"Liquidated {direction.rpartition(' ')[2]}"
     return Fill(
         tid=to_int(raw["tid"]),
         oid=to_int(raw["oid"]),
         cloid=_optional_text(raw.get("cloid")),
         symbol=to_symbol(raw["coin"]),
         side=_side(raw["side"]),
-        direction=to_text(raw["dir"]),
+        direction=direction,
         size=to_positive(raw["sz"]),
         price=to_positive(raw["px"]),
         fee_usd=to_cash(raw["fee"]),

@@ -279,7 +279,9 @@ class Hyperliquid:
 
         async def ask(start_ms: int) -> Page[Fill]:
             call = partial(self._info.user_fills_by_time, self._account, start_ms)
-            return await self._read("userFillsByTime", "the fills", call, partial(parse_page, parse_fills))
+            return await self._read(
+                "userFillsByTime", "the fills", call, partial(parse_page, partial(parse_fills, account=self._account))
+            )
 
         fills = await read_pages(ask, since_ms, _FILLS_PER_PAGE, _MAX_FILL_PAGES)
         # One trade id can belong to two orders of the same account.

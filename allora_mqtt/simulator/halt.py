@@ -21,8 +21,9 @@ def halt_middleware(market: FollowedMarket, clock: Callable[[], float]) -> Middl
 
     @web.middleware
     async def halt(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == "/sim/price":
-            return web.Response(status=HTTPStatus.UNPROCESSABLE_ENTITY, text="prices come from the followed exchange")
+        if request.path in {"/sim/price", "/sim/time"}:
+            text = "prices and time are those of the followed exchange"
+            return web.Response(status=HTTPStatus.UNPROCESSABLE_ENTITY, text=text)
         why = market.halted_because(clock())
         if request.path == "/exchange" and why is not None:
             return web.json_response({"status": "err", "response": f"Trading is halted: {why}."})

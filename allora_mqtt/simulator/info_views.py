@@ -44,14 +44,14 @@ def _usd(value: Decimal) -> str:
 
 
 def spot_state(account: Account, market: Market, now_s: float) -> dict[str, Any]:
-    """The answer to `spotClearinghouseState`: a unified account's USDC; any other has none there."""
+    """The answer to `spotClearinghouseState`: a unified account's USDC, marked to market; any other has none there."""
     if account.mode == "disabled":
         return {"balances": []}
     summary = summarize(account, market.universe, lambda asset: market.mark(asset, now_s))
     usdc = {
         "coin": "USDC",
         "token": 0,
-        "total": _usd(account.cash_usd),
+        "total": _usd(summary.equity_usd),
         "hold": _usd(summary.margin_used_usd),
         "entryNtl": "0.0",
     }

@@ -46,6 +46,8 @@ ORDER = {
     "reduceOnly": True,
     "cloid": "0x01",
 }
+ME = "0x" + "A" * 40
+
 FILL = {
     "closedPnl": "-1.5",
     "coin": "ETH",
@@ -142,7 +144,7 @@ def test_resting_orders_with_stops_and_targets() -> None:
 
 
 def test_fills() -> None:
-    (fill,) = parse_fills([FILL, FILL | {"coin": "@107"}])
+    (fill,) = parse_fills([FILL, FILL | {"coin": "@107"}], ME)
     assert (fill.tid, fill.oid, fill.cloid, fill.symbol, fill.side) == (77, 5, None, "ETH", "SELL")
     assert (fill.direction, fill.size, fill.price) == ("Close Long", Decimal("0.02"), Decimal(2800))
     assert (fill.fee_usd, fill.closed_pnl_usd, fill.at) == (Decimal("0.02"), Decimal("-1.5"), 1700000000.123)
@@ -151,7 +153,7 @@ def test_fills() -> None:
 @pytest.mark.parametrize("changes", [{"side": "X"}, {"px": "0"}, {"dir": ""}, {"coin": None}])
 def test_an_unreadable_fill_is_an_error(changes: dict[str, Any]) -> None:
     with pytest.raises((ValueError, AttributeError)):
-        parse_fills([FILL | changes])
+        parse_fills([FILL | changes], ME)
 
 
 def test_an_orders_status() -> None:
@@ -162,8 +164,23 @@ def test_an_orders_status() -> None:
 
 
 def test_a_fill_knows_what_was_held_before_it_where_that_is_told() -> None:
-    told, untold = parse_fills([FILL | {"startPosition": "-0.02"}, FILL])
+    told, untold = parse_fills([FILL | {"startPosition": "-0.02"}, FILL], ME)
     assert (told.start_position, untold.start_position) == (Decimal("-0.02"), None)
+
+
+@pytest.mark.parametrize(
+    ("told", "liquidated", "direction"),
+    [
+        ("Close Long", ME, "Liquidated Long"),
+        ("Close Short", ME.lower(), "Liquidated Short"),
+        ("Liquidated Cross Long", ME, "Liquidated Cross Long"),
+        ("Open Long", "0x" + "9" * 40, "Open Long"),
+    ],
+)
+def test_a_liquidation_is_told_from_the_other_side_of_one(told: str, liquidated: str, direction: str) -> None:
+    how = {"liquidatedUser": liquidated, "markPx": "1900.0", "method": "market"}
+    (fill,) = parse_fills([FILL | {"dir": told, "liquidation": how}], ME)
+    assert fill.direction == direction
 
 
 PAID = {"type": "funding", "coin": "ETH", "usdc": "-3.625312", "szi": "49.1477", "fundingRate": "0.0000417"}
@@ -191,4 +208,4 @@ def test_funding_that_cannot_be_is_an_error(broken: dict[str, Any]) -> None:
 @pytest.mark.parametrize("broken", [{"closedPnl": "1e9"}, {"fee": "-200000000"}])
 def test_a_fill_with_more_money_than_there_can_be_is_an_error(broken: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="plausible"):
-        parse_fills([FILL | broken])
+        parse_fills([FILL | broken], ME)

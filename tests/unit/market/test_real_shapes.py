@@ -54,7 +54,7 @@ def test_an_order_with_its_children_is_one_order() -> None:
 @pytest.mark.parametrize("kind", ["userFills", "userFillsByTime"])
 def test_fills(kind: str, is_full: bool) -> None:  # noqa: FBT001 -- a parameter of the test
     line = example(REAL[kind]["items"], is_full=is_full) | TODAYS_FILL
-    (fill,) = parse_fills([line])
+    (fill,) = parse_fills([line], "0x" + "a" * 40)
     assert (fill.symbol, fill.tid, fill.fee_usd, fill.cloid) == ("ETH", 7, Decimal("1.5"), None)
 
 
