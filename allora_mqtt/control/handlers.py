@@ -14,6 +14,7 @@ from allora_mqtt.control.desired import Desired
 from allora_mqtt.control.dispatcher import Outcome
 from allora_mqtt.control.lookout import Lookout
 from allora_mqtt.control.reporter import Reporter
+from allora_mqtt.control.views import with_hit_rates
 from allora_mqtt.market.catalog import Catalog
 from allora_mqtt.protocol import commands
 from allora_mqtt.protocol.commands import Body, Mode, SetMode
@@ -246,7 +247,9 @@ class BotHandlers:
     async def _performance(self, body: commands.Performance, _seq: int, _desired: Desired) -> Outcome:
         now = self._clock()
         since = body.since or now - timedelta(days=body.days - 1)
-        return Outcome((await self._books.performance(since, now)).model_dump(mode="json"))
+        found = await self._books.performance(since, now)
+        whole = with_hit_rates(found, await self._engine.hit_rates(since))
+        return Outcome(whole.model_dump(mode="json"))
 
     async def _search_catalog(self, body: commands.SearchCatalog, _seq: int, desired: Desired) -> Outcome:
         catalog, quotes = await self._catalog(), self._engine.feed.quotes

@@ -9,13 +9,28 @@ from allora_mqtt.market.account import PositionState
 from allora_mqtt.market.budget import Figures
 from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote
+from allora_mqtt.protocol.books import Performance, TopicResult
 from allora_mqtt.protocol.commands import Switch
 from allora_mqtt.protocol.messages import Account, CryptoState, Position, Requests, Side, SignalView
+from allora_mqtt.store.predictions import HitRate
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.skill import Skill
 from allora_mqtt.trading.strategy import gap_pct
 
 _WIDE: Final = Context(prec=100)
+
+
+def with_hit_rates(performance: Performance, rates: Iterable[HitRate]) -> Performance:
+    """Add to each topic how often its predictions were right; topics that were predicted and not traded come too."""
+    traded = {topic.topic_id: topic for topic in performance.topics}
+    for rate in rates:
+        topic = traded.get(rate.topic_id) or TopicResult(
+            topic_id=rate.topic_id, trades=0, wins=0, losses=0, trade_hit_rate_pct=None, pnl_usd=Decimal(0)
+        )
+        accuracy_pct = Skill(rate.samples, rate.right).accuracy_pct
+        known = {"predictions": rate.samples, "prediction_hit_rate_pct": accuracy_pct}
+        traded[rate.topic_id] = topic.model_copy(update=known)
+    return performance.model_copy(update={"topics": [traded[topic_id] for topic_id in sorted(traded)]})
 
 
 def position(state: PositionState, portfolio: Portfolio, quote: Quote | None) -> Position:

@@ -63,7 +63,7 @@ class Result(Model):
 
 
 class TopicResult(Model):
-    """How trades on one Allora topic went; how often its predictions were right is another figure."""
+    """How trades on one Allora topic went, and how often its predictions foresaw the direction."""
 
     topic_id: int
     trades: int
@@ -71,6 +71,9 @@ class TopicResult(Model):
     losses: int
     trade_hit_rate_pct: Amount | None
     pnl_usd: Amount
+    predictions: int = 0
+    """Those made in this time whose outcome is known, traded on or not."""
+    prediction_hit_rate_pct: Amount | None = None
 
 
 class Foreign(Model):

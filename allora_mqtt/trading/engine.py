@@ -23,6 +23,7 @@ from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Direction, Side, SignalView
 from allora_mqtt.protocol.runtime import RuntimeSettings
+from allora_mqtt.store.predictions import HitRate
 from allora_mqtt.trading.closing import Closer
 from allora_mqtt.trading.exchange_watch import ExchangeWatch
 from allora_mqtt.trading.execution import Executor
@@ -230,6 +231,14 @@ class Engine:
     def skill(self, topic_id: int) -> Skill:
         """Return how far a topic can be trusted, by its newest resolved predictions."""
         return self._thoughts.skill.skill(topic_id, self._orders.settings.skill_window)
+
+    async def hit_rates(self, since: datetime) -> list[HitRate]:
+        """Return how often each topic foresaw the direction, of the predictions made since a time.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`.
+        """
+        return await self._thoughts.skill.hit_rates(since)
 
     # the cycle
 

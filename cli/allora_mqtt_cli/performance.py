@@ -122,9 +122,10 @@ def _results(rows: Sequence[Result], heading: str) -> Table:
 
 
 def _topics(rows: Sequence[TopicResult]) -> Table:
-    right = ("topic", "PnL, net", "trades", "won", "lost", "trades won")
+    right = ("topic", "PnL, net", "trades", "won", "lost", "trades won", "predictions", "right")
     table = sheet(*right, right=right)
     for row in rows:
         counts = (cell(number) for number in (row.trades, row.wins, row.losses))
-        table.add_row(cell(row.topic_id), usd(row.pnl_usd, signed=True), *counts, _share(row.trade_hit_rate_pct))
+        shares = (_share(row.trade_hit_rate_pct), cell(row.predictions), _share(row.prediction_hit_rate_pct))
+        table.add_row(cell(row.topic_id), usd(row.pnl_usd, signed=True), *counts, *shares)
     return table
