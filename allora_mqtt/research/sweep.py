@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from statistics import StatisticsError, correlation
 from typing import Final
 
@@ -156,7 +156,7 @@ def _tried(work: _Work, combinations: Sequence[RuntimeSettings], workers: int) -
     # Spawned, not forked: a fork of a program with threads may hang.
     context = get_context("spawn")
     count = min(workers, len(combinations))
-    # Ctrl-C is for the one who started them; they end when it lets them go.
+    # Ctrl-C is for the one who started them, and ends them.
     deaf = (signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(count, mp_context=context, initializer=signal.signal, initargs=deaf) as pool:
         pending = {pool.submit(_try, work, settings): index for index, settings in enumerate(combinations)}
@@ -165,6 +165,8 @@ def _tried(work: _Work, combinations: Sequence[RuntimeSettings], workers: int) -
                 yield pending[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
             raise
 
 

@@ -172,3 +172,32 @@ def test_the_example_runs_as_its_readme_says(tmp_path: Path) -> None:
     assert (tmp_path / "result" / "report.html").is_file()
     assert (tmp_path / "sweep" / "report.html").is_file()
     assert (tmp_path / "again.html").is_file()
+
+
+def test_ctrl_c_ends_a_sweep_and_its_workers(tmp_path: Path) -> None:
+    prices = ROOT / "examples" / "backtest" / "btc_2021-09.csv"
+    many = ",".join(f"{number / 10}" for number in range(1, 40))  # minutes of work
+    words = [
+        CHECKOUT,
+        "sweep",
+        "--prices",
+        f"BTC={prices}",
+        "--skill",
+        "0.2",
+        "--gap",
+        many,
+        "--tp",
+        "1,2,3",
+        "--sl",
+        "1",
+    ]
+    sweep = subprocess.Popen(words, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, stderr=subprocess.DEVNULL)
+    # multiprocessing starts one process more than there are workers, which looks after what they share.
+    workers = until(lambda: found if len(found := _children(sweep.pid)) > 1 else None, "workers", 120)
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait(60) != 0
+    until(lambda: not any(Path(f"/proc/{worker}/cmdline").is_file() for worker in workers), "the workers' ends", 60)
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
