@@ -177,20 +177,8 @@ def test_the_example_runs_as_its_readme_says(tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_sweep_and_its_workers(tmp_path: Path) -> None:
     prices = ROOT / "examples" / "backtest" / "btc_2021-09.csv"
     many = ",".join(f"{number / 10}" for number in range(1, 40))  # minutes of work
-    words = [
-        CHECKOUT,
-        "sweep",
-        "--prices",
-        f"BTC={prices}",
-        "--skill",
-        "0.2",
-        "--gap",
-        many,
-        "--tp",
-        "1,2,3",
-        "--sl",
-        "1",
-    ]
+    case = [f"--prices=BTC={prices}", "--skill=0.2", f"--gap={many}", "--tp=1,2,3", "--sl=1"]
+    words = [str(CHECKOUT), "sweep", *case]
     sweep = subprocess.Popen(words, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, stderr=subprocess.DEVNULL)
     # multiprocessing starts one process more than there are workers, which looks after what they share.
     workers = until(lambda: found if len(found := _children(sweep.pid)) > 1 else None, "workers", 120)
