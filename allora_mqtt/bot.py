@@ -296,6 +296,7 @@ def _hyperliquid(settings: Settings, exchange: Exchange) -> Hyperliquid:
         wallet=exchange.wallet,
         vault_address=exchange.vault_address,
         clock=time.time,
+        weight_per_minute=settings.hl.weight_per_minute,
     )
 
 

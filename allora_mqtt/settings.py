@@ -78,6 +78,10 @@ def _real_exchange(url: str) -> str | None:
     return next((name for domain, name in _REAL_EXCHANGES.items() if f".{host}".endswith(f".{domain}")), None)
 
 
+WEIGHT_PER_MINUTE: Final = 1200
+"""What HyperLiquid gives an IP address."""
+
+
 class Network(StrEnum):
     """Which exchange the bot trades on."""
 
@@ -225,6 +229,8 @@ class HyperliquidSettings(_Group):
     mainnet_confirm: Annotated[str | None, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] = None
     """The second lock of mainnet: the address of the account that is traded on."""
     timeout_s: Annotated[float, Field(ge=0.5, le=60)] = 5
+    weight_per_minute: Annotated[int, Field(ge=200, le=1_000_000)] = WEIGHT_PER_MINUTE
+    """Request weight that the bot may use up in a minute: less where other programs share the IP address."""
 
     @property
     def traded_account(self) -> str | None:
@@ -437,10 +443,16 @@ class Settings(BaseSettings):
             self.trade.hard_limits.check(self.trade.runtime)
         except Rejected as error:
             raise ValueError(error.message) from error
-        problem = self._missing() or self._wrong_address() or self._mainnet_lock()
+        problem = self._missing() or self._too_many_requests() or self._wrong_address() or self._mainnet_lock()
         if problem is not None:
             raise ValueError(problem)
         return self
+
+    def _too_many_requests(self) -> str | None:
+        """Tell when the bot would ask for more than the exchange gives; a simulator may give more."""
+        if self.bot.network is Network.SIM or self.hl.weight_per_minute <= WEIGHT_PER_MINUTE:
+            return None
+        return f"HL_WEIGHT_PER_MINUTE is above {WEIGHT_PER_MINUTE}, which is all that HyperLiquid gives an IP address"
 
     def _missing(self) -> str | None:
         network = self.bot.network

@@ -26,6 +26,8 @@ _READS: Final = 0.75
 """Part of the limit that reading may use in all; the rest is for orders and exits."""
 _EXITS: Final = 0.97
 """Part of the limit that reading for an exit may use; the rest is for orders alone."""
+_STEADY: Final = 0.3
+"""Part of the limit that regular looks at orders and fills may use."""
 _FIRST_PAUSE_S: Final = 10.0
 _LONGEST_PAUSE_S: Final = 120.0
 _SHORTEST_WAIT_S: Final = 0.05
@@ -146,6 +148,13 @@ class RequestBudget:
         room = max(_CEILING[Use.QUOTES] * self._limit - others, _SHARE[Use.QUOTES] * self._limit)
         self._quote_interval_s = max(wanted_s, weight * _WINDOW_S / room)
         return self._quote_interval_s
+
+    def steady_interval_s(self, wanted_s: float, weight: int) -> float:
+        """Return the interval at which something can be read for ever, and leave room for everything else.
+
+        Without it a short interval would use up a minute's weight in seconds, and nothing could be read until its end.
+        """
+        return max(wanted_s, weight * _WINDOW_S / (_STEADY * self._limit))
 
     def refused(self, now: float) -> None:
         """The exchange has said that it was too much (HTTP 429): read nothing for a while, longer each time."""

@@ -52,7 +52,16 @@ from allora_mqtt.market.answers import (
     retry_pause_s,
     unreadable,
 )
-from allora_mqtt.market.budget import LISTED, Figures, RequestBudget, Use, action_weight, info_weight, rows_weight
+from allora_mqtt.market.budget import (
+    LISTED,
+    WEIGHT_PER_MINUTE,
+    Figures,
+    RequestBudget,
+    Use,
+    action_weight,
+    info_weight,
+    rows_weight,
+)
 from allora_mqtt.market.catalog import Asset, assets_from_meta
 from allora_mqtt.market.dependency import Dependency
 from allora_mqtt.market.gate import GateClosed, GatedBody, SendGate
@@ -137,6 +146,7 @@ class Hyperliquid:
         vault_address: the vault or sub-account to trade for.
         clock: unix seconds.
         steady: seconds of a clock that is never set back, for the request budget.
+        weight_per_minute: what the bot may use of the exchange's limit on its IP address.
     """
 
     def __init__(
@@ -149,6 +159,7 @@ class Hyperliquid:
         vault_address: str | None,
         clock: Callable[[], float],
         steady: Callable[[], float] = time.monotonic,
+        weight_per_minute: int = WEIGHT_PER_MINUTE,
     ) -> None:
         url = base_url.rstrip("/")
         self._timeout_s = timeout_s
@@ -159,7 +170,7 @@ class Hyperliquid:
         self._steady = steady
         self.info_health = Dependency("hyperliquid")
         self.exchange_health = Dependency("hyperliquid_exchange")
-        self.budget = RequestBudget()
+        self.budget = RequestBudget(weight_per_minute)
         self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)
         self._hide = hide_key(wallet)
         self._assets: dict[str, Asset] = {}
@@ -352,6 +363,10 @@ class Hyperliquid:
     def quote_pause_s(self, interval_s: float) -> float:
         """Return how long to wait between two looks at all quotes: the interval, or what the budget allows."""
         return self.budget.quote_interval_s(interval_s, QUOTES_WEIGHT, self._steady())
+
+    def deep_pause_s(self, interval_s: float) -> float:
+        """Return how long to wait between two looks at orders and fills: the interval, or what the budget allows."""
+        return self.budget.steady_interval_s(interval_s, DEEP_WEIGHT)
 
     def figures(self) -> Figures:
         """Return how much of the request budget is used."""

@@ -293,7 +293,9 @@ class Reconciler:
         return {symbol: holding.size for symbol, holding in self._portfolio.holdings.items()}
 
     def _depth_is_due(self) -> bool:
-        return self._last_deep is None or _is_over(self._last_deep, self._clock(), self._interval_s)
+        return self._last_deep is None or _is_over(
+            self._last_deep, self._clock(), self._hyperliquid.deep_pause_s(self._interval_s)
+        )
 
     async def _load_expected(self, holding: Holding) -> None:
         """Take over an entry that an earlier run may have sent: it counts as on its way until that is known."""

@@ -125,6 +125,7 @@ def _trading_bot(folder: Path, port: int, version: str) -> Iterator[tuple[Exchan
         settings = {
             **LIVELY,
             "HL_BASE_URL": f"http://127.0.0.1:{line.port}",
+            "HL_WEIGHT_PER_MINUTE": "1000000",
             "HL_TIMEOUT_S": "2",
             "TRADE_AMOUNT_USD": "10",
         }

@@ -39,7 +39,7 @@ class Exchange:
     @property
     def settings(self) -> dict[str, str]:
         """What tells a bot to trade here."""
-        return {"HL_BASE_URL": f"http://127.0.0.1:{self.port}"}
+        return {"HL_BASE_URL": f"http://127.0.0.1:{self.port}", "HL_WEIGHT_PER_MINUTE": "1000000"}
 
     def start(self) -> None:
         with self._log.open("ab") as log:
