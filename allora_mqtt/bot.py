@@ -316,7 +316,12 @@ async def _build_trading(
     except ValueError as error:
         raise CannotStart(f"ALLORA_TOPICS: {error}") from error
     feed = Feed(
-        hyperliquid, _predictions(settings, exchange, session), configured, settings.bot.quote_interval_s, time.time
+        hyperliquid,
+        _predictions(settings, exchange, session),
+        configured,
+        settings.bot.quote_interval_s,
+        time.time,
+        requests_per_minute=settings.allora.requests_per_minute,
     )
     gate, portfolio = SendGate(), Portfolio()
     nonces = NonceSource(lambda: int(hyperliquid.now_s() * 1000), await ledger.highest_nonce())

@@ -260,6 +260,8 @@ class AlloraSettings(_Group):
     timeout_s: Annotated[float, Field(ge=0.5, le=60)] = 5
     max_age_s: Annotated[float, Field(ge=10, le=86_400)] = 1800
     """The oldest a prediction may be to be traded on; its topic's horizon bounds it further."""
+    requests_per_minute: Annotated[int, Field(ge=6, le=60_000)] = 120
+    """For predictions, over all topics; with many coins each is asked for less often."""
     chain_url: str | None = None
     """The chain's REST, asked where the API fails or there is no key; unset: without the API there are no entries."""
     topics: str = ""

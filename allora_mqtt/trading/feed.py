@@ -23,7 +23,7 @@ _CATALOG_REFRESH_S: Final = 3600.0
 _MIN_POLL_S: Final = 2.0
 _MAX_POLL_S: Final = 30.0
 _CONCURRENT_REQUESTS: Final = 8
-_REQUESTS_PER_MIN: Final = 120
+REQUESTS_PER_MINUTE: Final = 120
 """Over all topics. Allora names no number; this is far below what makes it answer 429."""
 _LOOKS: Final = 3
 """At each value, or in each horizon where that is shorter."""
@@ -41,17 +41,18 @@ class PredictionSource(Protocol):
         """The latest inference of a topic."""
 
 
-def poll_pause_s(topic: Topic, followed: int, jitter: float) -> float:
+def poll_pause_s(topic: Topic, followed: int, jitter: float, requests_per_minute: int = REQUESTS_PER_MINUTE) -> float:
     """Return how long to wait between two looks at a topic, in seconds.
 
     Args:
         topic: the topic.
         followed: how many topics share the requests that are allowed.
         jitter: 0 to 1.
+        requests_per_minute: over all topics.
     """
     newest_s = min(topic.epoch_s, topic.horizon_s or topic.epoch_s)
     wanted_s = min(_MAX_POLL_S, max(_MIN_POLL_S, newest_s / _LOOKS))
-    return max(wanted_s, followed * 60 / _REQUESTS_PER_MIN) * (1 + _JITTER * jitter)
+    return max(wanted_s, followed * 60 / requests_per_minute) * (1 + _JITTER * jitter)
 
 
 class Feed:
@@ -64,6 +65,7 @@ class Feed:
         quote_interval_s: pause between two requests for all quotes, unless the request budget asks for a longer one.
         clock: unix seconds.
         jitter: a random number from 0 to 1.
+        requests_per_minute: for predictions, over all topics.
     """
 
     def __init__(
@@ -74,11 +76,13 @@ class Feed:
         quote_interval_s: float,
         clock: Callable[[], float],
         jitter: Callable[[], float] = random.random,
+        requests_per_minute: int = REQUESTS_PER_MINUTE,
     ) -> None:
         self.hyperliquid = hyperliquid
         self._allora = allora
         self._configured = configured_topics
         self._quote_interval_s = quote_interval_s
+        self._requests_per_minute = requests_per_minute
         self._clock = clock
         self._jitter = jitter
         self._assets: Mapping[str, Asset] = {}
@@ -215,7 +219,7 @@ class Feed:
         try:
             if topic is None:
                 return
-            pause_s = poll_pause_s(topic, len(self._wanted), self._jitter())
+            pause_s = poll_pause_s(topic, len(self._wanted), self._jitter(), self._requests_per_minute)
             self._next_poll[topic_id] = time.monotonic() + pause_s
             async with self._limit:
                 if not self.allora_health.admits(self._clock()):
