@@ -206,7 +206,7 @@ class Bench:
         )
         hyperliquid.budget = RequestBudget(self.weight_per_minute)
         allora = AlloraClient(f"{self.simulator.url}/v2", "sim", "allora-mainnet-1", timeout_s, session)
-        feed = Feed(hyperliquid, allora, [], 0.15, self.clock)
+        feed = Feed(hyperliquid, allora, [], 0.15, self.clock, requests_per_minute=1_000_000)
         nonces = NonceSource(lambda: int(self.clock() * 1000), await ledger.highest_nonce())
         executor = Executor(hyperliquid, ledger, gate, nonces, _new_id, self.clock.now, seen)
         orders = Orders(mode, active or {}, settings(**changes))

@@ -25,7 +25,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allora_mqtt.market.allora._BACKOFF", wait_none())
     monkeypatch.setattr("allora_mqtt.trading.feed._MIN_POLL_S", 0.1)
     monkeypatch.setattr("allora_mqtt.trading.feed._MAX_POLL_S", 0.1)
-    monkeypatch.setattr("allora_mqtt.trading.feed._REQUESTS_PER_MIN", 1_000_000)
     monkeypatch.setattr("allora_mqtt.trading.feed._CATALOG_RETRY_S", 0.2)
     monkeypatch.setattr("allora_mqtt.trading.reconciler._BUSY_INTERVAL_S", 0.05)
     monkeypatch.setattr("allora_mqtt.trading.reconciler._ACCOUNT_INTERVAL_S", 0.1)
