@@ -240,7 +240,7 @@ async def test_an_action_budget_that_is_spent_is_not_run_against(bench: Bench) -
     bench.account.action_count = 1_000_000
     bench.account.last_over_budget_s = bench.clock()
     bench.simulator.world.limiter = _NoLimit()  # type: ignore[assignment] # with a limiter the budget is enforced too
-    with pytest.raises(BotError, match="action budget"):
+    with pytest.raises(BotError, match="no entries are made until"):
         await bot.engine.close("ETH", "command")
     assert len(bench.sent()) == len(spent) + 1
     with pytest.raises(BotError, match="nothing was sent"):
@@ -258,6 +258,8 @@ async def test_an_action_budget_that_is_spent_is_not_run_against(bench: Bench) -
 class _NoLimit:
     def allows(self, *_: object) -> bool:
         return True
+
+    def charge(self, *_: object) -> None: ...
 
 
 async def test_what_a_close_leaves_over_is_closed_too(bench: Bench) -> None:

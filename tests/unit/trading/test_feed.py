@@ -1,10 +1,12 @@
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from allora_mqtt.market.catalog import parse_topic
+from allora_mqtt.market.dependency import Dependency
 from allora_mqtt.market.predictions import Inference, Origin
 from allora_mqtt.trading.feed import Feed, poll_pause_s
 from tests.unit.trading.things import NOW_S, quote
@@ -50,8 +52,8 @@ def test_all_together_never_ask_more_often_than_120_times_a_minute(followed: int
     ],
 )
 def test_one_value_read_in_two_places_is_one_prediction(later: Inference, *, is_new: bool) -> None:
-    nobody = cast("Any", None)
-    feed = Feed(nobody, nobody, [], 1, lambda: NOW_S)
+    exchange = cast("Any", SimpleNamespace(info_health=Dependency("hyperliquid")))
+    feed = Feed(exchange, cast("Any", None), [], 1, lambda: NOW_S)
     feed.quotes = {"ETH": quote()}
     feed.want({"ETH": 9})
     feed._take("ETH", ETH, FROM_CHAIN)
