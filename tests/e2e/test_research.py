@@ -54,6 +54,7 @@ class Recording:
             env=bot.environment,
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - nothing but a signal is set
         )
 
     def rows(self, kind: str) -> list[dict[str, str]]:
@@ -179,7 +180,13 @@ def test_ctrl_c_ends_a_sweep_and_its_workers(tmp_path: Path) -> None:
     many = ",".join(f"{number / 10}" for number in range(1, 40))  # minutes of work
     case = [f"--prices=BTC={prices}", "--skill=0.2", f"--gap={many}", "--tp=1,2,3", "--sl=1"]
     words = [str(CHECKOUT), "sweep", *case]
-    sweep = subprocess.Popen(words, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, stderr=subprocess.DEVNULL)
+    sweep = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - nothing but a signal is set
+    )
     # multiprocessing starts one process more than there are workers, which looks after what they share.
     workers = until(lambda: found if len(found := _children(sweep.pid)) > 1 else None, "workers", 120)
     sweep.send_signal(signal.SIGINT)
@@ -189,3 +196,8 @@ def test_ctrl_c_ends_a_sweep_and_its_workers(tmp_path: Path) -> None:
 
 def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to the programs it starts in the background: they would not hear SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
