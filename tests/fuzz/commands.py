@@ -22,7 +22,7 @@ _LIFE: Final = 2000
 """Inputs after which a new journal is begun."""
 _MAX_MESSAGE: Final = 1000
 _LONGEST_ID: Final = 64
-_PATIENCE_S: Final = 10
+_PATIENCE_S: Final = 60
 _MAX_EXPIRY_S: Final = 2**32 - 1
 
 
