@@ -70,6 +70,10 @@ class Dependency:
         self._probing_since = now
         return True
 
+    def hurry(self) -> None:
+        """Let the next caller try without waiting: somebody has asked for it."""
+        self._barred_since = None
+
     def give_back(self) -> None:
         """End a probe that has called nobody, so that the next one need not wait for its outcome."""
         self._probing_since = None

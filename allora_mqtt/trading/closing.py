@@ -78,6 +78,7 @@ class Closer:
         """
         lock = self._locks.setdefault(symbol, asyncio.Lock())
         async with lock:
+            self._reconciler.recovery.hurry()
             await self._reconciler.refresh()
             holding = self._portfolio.holdings.get(symbol)
             if holding is None:
@@ -86,9 +87,12 @@ class Closer:
                     raise BotError(ErrorCode.NOT_ALLOWED, message)
                 raise BotError(ErrorCode.NO_POSITION, f"There is no position in {symbol}.")
             # What an earlier try, or an earlier life of the bot, has sent comes to its end first.
-            if await self._reconciler.recovery.exits(symbol):
+            earlier = await self._reconciler.recovery.exits(symbol)
+            if earlier:
                 await self._reconciler.refresh()
-            return await self._close(holding, reason)
+                if symbol not in self._portfolio.holdings:
+                    return earlier
+            return earlier + await self._close(holding, reason)
 
     async def cancel_entries(self) -> int:
         """Cancel entry orders that rest on the exchange; stops and targets stay. Returns how many there were.
@@ -152,6 +156,7 @@ class Closer:
 
     async def _close_all(self, closed: set[str], reason: str) -> dict[str, str]:
         """Close what is open now, note what was closed, and return what stands in the way of the rest."""
+        self._reconciler.recovery.hurry()
         try:
             await self.cancel_entries()
             await self._reconciler.resolve()

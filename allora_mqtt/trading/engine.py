@@ -253,6 +253,8 @@ class Engine:
         self._observer.on_breaker(
             dependency.name, (dependency.last_error or "") if is_open else recovery, opened=is_open
         )
+        # Exits have waited for this.
+        self._on_news()
 
     def _on_news(self) -> None:
         self._wake.set()
@@ -410,8 +412,8 @@ class Engine:
     def _look_for_exits(self) -> None:
         if self._orders.mode is Mode.STANDBY and self._standby_exits == "hold":
             return
-        if self.feed.hyperliquid_health.is_open:
-            # Without prices nothing is closed; the stops rest on the exchange.
+        if self.feed.hyperliquid_health.is_open or self.feed.hyperliquid.exchange_health.is_open:
+            # Without prices or orders nothing is closed; the stops rest on the exchange.
             return
         # A wrong clock is no reason to close anything early.
         now = self._executor.exchange_time()
@@ -424,18 +426,14 @@ class Engine:
                 quote = None
             prediction = self.usable_prediction(holding.symbol)
             reason = exit_reason(holding, prediction, quote, self._orders.settings, now)
-            exchange = self.feed.hyperliquid.exchange_health
-            if reason is not None and exchange.admits(now_s):
-                self._spawn(self._leave(self._closer.leave(holding.symbol, reason), is_probe=exchange.is_open))
+            if reason is not None:
+                self._spawn(self._leave(self._closer.leave(holding.symbol, reason)))
 
-    async def _leave(self, work: Coroutine[Any, Any, None], *, is_probe: bool) -> None:
+    async def _leave(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             with for_exit():
                 await work
         finally:
-            if is_probe:
-                # It may have ended before anything was sent.
-                self.feed.hyperliquid.exchange_health.give_back()
             # What has failed is tried again though no new price may come meanwhile.
             self._on_news()
 

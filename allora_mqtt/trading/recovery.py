@@ -99,6 +99,10 @@ class Recovery:
         rows = await self._ledger.orders_by_id([order_id])
         return dict(rows[0]) if rows else {}
 
+    def hurry(self) -> None:
+        """Try at once, though the exchange has not been taking orders: somebody has asked for it."""
+        self._hyperliquid.exchange_health.hurry()
+
     async def exits(self, symbol: str) -> Decimal:
         """Wait until every close of a position that was sent has come to its end.
 
@@ -177,7 +181,19 @@ class Recovery:
                 await self._ledger.update_orders({row["order_id"]: {**found, "updated_at": self._clock()}})
 
     async def _press(self, astray: Astray) -> bool:
-        """Make the exchange say whether it has seen an action; tell whether that has ended it."""
+        """Make the exchange say whether it has seen an action; tell whether that has ended it.
+
+        While its breaker is open this is a probe like any other; but a position's stop does not wait for that.
+        """
+        health = self._hyperliquid.exchange_health
+        if astray.purpose in {"entry", "exit"} and not health.admits(self._clock().timestamp()):
+            return False
+        try:
+            return await self._press_now(astray)
+        finally:
+            health.give_back()
+
+    async def _press_now(self, astray: Astray) -> bool:
         now_ms = self._hyperliquid.now_s() * 1000
         expires_at_ms = astray.envelope.expires_after_ms or 0
         try:

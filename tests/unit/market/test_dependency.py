@@ -64,6 +64,14 @@ def test_a_probe_that_called_nobody_makes_room_for_the_next() -> None:
     assert dependency.admits(115)
 
 
+def test_who_is_asked_to_hurry_probes_at_once_and_alone() -> None:
+    dependency = broken(100)
+    dependency.hurry()
+    assert [dependency.admits(101) for _ in range(2)] == [True, False]
+    dependency.failed(101, "still no answer")
+    assert not dependency.admits(102)
+
+
 def test_a_probe_that_fails_opens_it_for_as_long_again_without_another_event() -> None:
     dependency, changes = watched()
     for _ in range(5):
