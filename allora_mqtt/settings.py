@@ -80,6 +80,10 @@ def _real_exchange(url: str) -> str | None:
 
 WEIGHT_PER_MINUTE: Final = 1200
 """What HyperLiquid gives an IP address."""
+PREDICTIONS_PER_MINUTE: Final = 120
+"""Over all topics. Allora names no number; this is far below what makes it answer 429."""
+MAX_PREDICTION_AGE_S: Final = 1800.0
+"""By default; Allora's own predictions are minutes old."""
 
 
 class Network(StrEnum):
@@ -258,9 +262,9 @@ class AlloraSettings(_Group):
     base_url: str | None = None
     chain: Literal["allora-mainnet-1", "allora-testnet-1"] = "allora-mainnet-1"
     timeout_s: Annotated[float, Field(ge=0.5, le=60)] = 5
-    max_age_s: Annotated[float, Field(ge=10, le=86_400)] = 1800
+    max_age_s: Annotated[float, Field(ge=10, le=86_400)] = MAX_PREDICTION_AGE_S
     """The oldest a prediction may be to be traded on; its topic's horizon bounds it further."""
-    requests_per_minute: Annotated[int, Field(ge=6, le=60_000)] = 120
+    requests_per_minute: Annotated[int, Field(ge=6, le=60_000)] = PREDICTIONS_PER_MINUTE
     """For predictions, over all topics; with many coins each is asked for less often."""
     chain_url: str | None = None
     """The chain's REST, asked where the API fails or there is no key; unset: without the API there are no entries."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-WEIGHT_PER_MINUTE: Final = 1200
+from allora_mqtt.settings import WEIGHT_PER_MINUTE
+
 _WINDOW_S: Final = 60.0
 _LIGHT: Final = frozenset(
     {"l2Book", "allMids", "clearinghouseState", "orderStatus", "spotClearinghouseState", "exchangeStatus"}

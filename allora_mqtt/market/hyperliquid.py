@@ -54,7 +54,6 @@ from allora_mqtt.market.answers import (
 )
 from allora_mqtt.market.budget import (
     LISTED,
-    WEIGHT_PER_MINUTE,
     Figures,
     RequestBudget,
     Use,
@@ -82,6 +81,7 @@ from allora_mqtt.market.pages import Page, parse_page, read_pages
 from allora_mqtt.market.signing import Envelope, Signer, hide_key
 from allora_mqtt.market.wire import to_int, to_positive
 from allora_mqtt.protocol.errors import BotError, ErrorCode
+from allora_mqtt.settings import WEIGHT_PER_MINUTE
 
 __all__ = [
     "AccountState",

@@ -26,6 +26,7 @@ from allora_mqtt.research.steps import Kind, Step, steps
 from allora_mqtt.research.tape import Tape
 from allora_mqtt.research.thoughts import Thoughts
 from allora_mqtt.research.trades import Books, Trade, close_request, entry_requests
+from allora_mqtt.settings import MAX_PREDICTION_AGE_S
 from allora_mqtt.simulator.account import Leverage
 from allora_mqtt.simulator.exchange import Exchange
 from allora_mqtt.simulator.exchange_state import ExchangeState
@@ -33,7 +34,7 @@ from allora_mqtt.simulator.margin import leverage_of, summarize
 from allora_mqtt.simulator.universe import Universe
 from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
 from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, EntryPlan, OrderPace, Refused, plan_entry
-from allora_mqtt.trading.strategy import BUILT_IN, Opinion, Strategies, gap_pct
+from allora_mqtt.trading.strategy import BUILT_IN, Opinion, Situation, Strategies, gap_pct
 
 _ADDRESS: Final = "0xbacc"
 _PROGRESS_EVERY: Final = 250
@@ -57,7 +58,7 @@ class Assumptions:
     slippage_bps: Decimal = Decimal(1)
     funding_rate: Decimal = Decimal("0.0000125")
     resume_after_h: float | None = None
-    max_age_s: float = 1800.0
+    max_age_s: float = MAX_PREDICTION_AGE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,14 +256,16 @@ class Backtest:
 
     def _consider(self, prediction: Prediction, quote: Quote, unusable: str | None, at: float) -> None:
         if unusable is not None:
-            opinion = Opinion(Direction.HOLD, gap_pct(prediction.price, quote.mark), (unusable,))
-        else:
-            self.run.used.add((prediction.topic_id, prediction.at))
-            opinion = self._opinion(quote, prediction)
+            gap = gap_pct(prediction.price, quote.mark)
+            self.run.decisions.append(Decision(at, quote.symbol, Direction.HOLD, gap, acted=False, reason=None))
+            return
+        self.run.used.add((prediction.topic_id, prediction.at))
+        situation = self._thoughts.situation(quote, prediction)
+        opinion = self._opinion(situation)
         reason: str | None = None
         acted = False
         if opinion.direction is not Direction.HOLD:
-            plan = self._plan(opinion, quote, prediction, at)
+            plan = self._plan(opinion, situation, at)
             if isinstance(plan, Refused):
                 reason = plan.reason
             else:
@@ -273,16 +276,17 @@ class Backtest:
                 self.run.refusals[_kind_of(reason)] += 1
         self.run.decisions.append(Decision(at, quote.symbol, opinion.direction, opinion.gap_pct, acted, reason))
 
-    def _opinion(self, quote: Quote, prediction: Prediction) -> Opinion:
+    def _opinion(self, situation: Situation) -> Opinion:
         """Ask the strategy; the only place where it is called."""
-        return self._thoughts.opinion(self._thoughts.situation(quote, prediction))
+        return self._thoughts.opinion(situation)
 
-    def _plan(self, opinion: Opinion, quote: Quote, prediction: Prediction, at: float) -> EntryPlan | Refused:
+    def _plan(self, opinion: Opinion, situation: Situation, at: float) -> EntryPlan | Refused:
+        quote, prediction = situation.quote, situation.prediction
         if self._trips:
             return Refused("a limit on losses was reached")
         if (prediction.topic_id, prediction.at) in self._entered:
             return Refused("this prediction has been traded on")
-        gate = self._thoughts.gate_refusal(self._thoughts.situation(quote, prediction), opinion.direction)
+        gate = self._thoughts.gate_refusal(situation, opinion.direction)
         if gate is not None:
             return Refused(gate)
         asset = self._listed[quote.symbol]

@@ -1,6 +1,7 @@
 """A bot's own books as a result: what it really did, read without disturbing it."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,7 +22,7 @@ from allora_mqtt.research.prices import Bar
 from allora_mqtt.research.problems import Problem, ResearchError
 from allora_mqtt.research.result import PredictionSource, Result, TopicResult, TradeResult, Warned
 from allora_mqtt.research.rows import utc
-from allora_mqtt.research.summary import few_trades, joined, thinned, trade_result
+from allora_mqtt.research.summary import few_trades, joined, thinned, topic_result, trade_result
 from allora_mqtt.research.trades import Trade
 from allora_mqtt.store.database import sqlite_path
 from allora_mqtt.store.schema import equity, fills, positions, settings, signals
@@ -176,23 +177,9 @@ def _without_funding(trade: Trade) -> TradeResult:
 
 
 def _topics(trades: Sequence[Trade]) -> list[TopicResult]:
-    keys = sorted({(trade.symbol, trade.topic_id) for trade in trades})
-    results = []
-    for symbol, topic_id in keys:
-        own = [trade for trade in trades if (trade.symbol, trade.topic_id) == (symbol, topic_id)]
-        results.append(
-            TopicResult(
-                symbol=symbol,
-                topic_id=topic_id,
-                predictions=len(own),
-                resolved=0,
-                hits=0,
-                trades=len(own),
-                wins=sum(1 for trade in own if trade.pnl_usd > 0),
-                pnl_usd=sum((trade.pnl_usd for trade in own), Decimal(0)),
-            )
-        )
-    return results
+    """Return how each topic's trades went; of its predictions those that were traded on, which were not judged."""
+    traded = Counter((trade.symbol, trade.topic_id) for trade in trades)
+    return [topic_result(topic, [None] * count, trades) for topic, count in sorted(traded.items())]
 
 
 def _predictions(rows: _Rows) -> PredictionSource:

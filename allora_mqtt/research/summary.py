@@ -173,24 +173,32 @@ def topic_results(case: Case, trades: Sequence[Trade]) -> list[TopicResult]:
     by_symbol = {series.symbol: series for series in case.series}
     key = _topic_of
     known = sorted((known for known in case.predictions if known.prediction.symbol in by_symbol), key=key)
-    results = []
-    for (symbol, topic_id), group in groupby(known, key=key):
-        predictions = list(group)
-        outcomes = [_was_right(each, by_symbol[symbol]) for each in predictions]
-        own = [trade for trade in trades if (trade.symbol, trade.topic_id) == (symbol, topic_id)]
-        results.append(
-            TopicResult(
-                symbol=symbol,
-                topic_id=topic_id,
-                predictions=len(predictions),
-                resolved=sum(1 for outcome in outcomes if outcome is not None),
-                hits=sum(1 for outcome in outcomes if outcome),
-                trades=len(own),
-                wins=sum(1 for trade in own if trade.pnl_usd > 0),
-                pnl_usd=sum((trade.pnl_usd for trade in own), Decimal(0)),
-            )
-        )
-    return results
+    return [
+        topic_result(topic, [_was_right(each, by_symbol[topic[0]]) for each in group], trades)
+        for topic, group in groupby(known, key=key)
+    ]
+
+
+def topic_result(topic: tuple[str, int], outcomes: Sequence[bool | None], trades: Sequence[Trade]) -> TopicResult:
+    """Return how good a topic was.
+
+    Args:
+        topic: symbol and topic id.
+        outcomes: of its predictions: whether each was right, None where that is not known.
+        trades: those of other topics are left out.
+    """
+    symbol, topic_id = topic
+    own = [trade for trade in trades if (trade.symbol, trade.topic_id) == topic]
+    return TopicResult(
+        symbol=symbol,
+        topic_id=topic_id,
+        predictions=len(outcomes),
+        resolved=sum(1 for outcome in outcomes if outcome is not None),
+        hits=sum(1 for outcome in outcomes if outcome),
+        trades=len(own),
+        wins=sum(1 for trade in own if trade.pnl_usd > 0),
+        pnl_usd=sum((trade.pnl_usd for trade in own), Decimal(0)),
+    )
 
 
 def _topic_of(known: Known) -> tuple[str, int]:

@@ -138,7 +138,7 @@ class Ledger:
         query = select(fills.c.at).order_by(fills.c.at.desc()).limit(1)
         return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
-    async def trades(self, limit: int, symbol: str | None, since: datetime | None) -> list[Row]:
+    async def fills(self, limit: int, symbol: str | None, since: datetime | None) -> list[Row]:
         """Return the newest fills, newest first."""
         query = select(fills).order_by(fills.c.at.desc()).limit(limit)
         if symbol is not None:

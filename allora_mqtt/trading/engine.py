@@ -345,8 +345,7 @@ class Engine:
     def _may_still_open(self, symbol: str) -> bool:
         """Tell whether an entry that was sent a moment ago, and counts as on its way, would be decided on now too."""
         account, settings = self.portfolio.account, self._orders.settings
-        book = self.portfolio.book(self._executor.pace.last_minute(self._clock().timestamp()))
-        notional = book.notional_usd
+        notional = self.portfolio.notional_usd()
         return (
             symbol in self._orders.active
             and account is not None

@@ -14,6 +14,7 @@ from allora_mqtt.market.hyperliquid import QUOTES_WEIGHT, Hyperliquid
 from allora_mqtt.market.predictions import Inference, Prediction, is_same_value, to_prediction
 from allora_mqtt.market.quotes import Quote, quotes_from_contexts
 from allora_mqtt.protocol.errors import BotError, ErrorCode
+from allora_mqtt.settings import PREDICTIONS_PER_MINUTE
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,6 @@ _CATALOG_REFRESH_S: Final = 3600.0
 _MIN_POLL_S: Final = 2.0
 _MAX_POLL_S: Final = 30.0
 _CONCURRENT_REQUESTS: Final = 8
-REQUESTS_PER_MINUTE: Final = 120
-"""Over all topics. Allora names no number; this is far below what makes it answer 429."""
 _LOOKS: Final = 3
 """At each value, or in each horizon where that is shorter."""
 _JITTER: Final = 0.1
@@ -41,7 +40,9 @@ class PredictionSource(Protocol):
         """The latest inference of a topic."""
 
 
-def poll_pause_s(topic: Topic, followed: int, jitter: float, requests_per_minute: int = REQUESTS_PER_MINUTE) -> float:
+def poll_pause_s(
+    topic: Topic, followed: int, jitter: float, requests_per_minute: int = PREDICTIONS_PER_MINUTE
+) -> float:
     """Return how long to wait between two looks at a topic, in seconds.
 
     Args:
@@ -76,7 +77,7 @@ class Feed:
         quote_interval_s: float,
         clock: Callable[[], float],
         jitter: Callable[[], float] = random.random,
-        requests_per_minute: int = REQUESTS_PER_MINUTE,
+        requests_per_minute: int = PREDICTIONS_PER_MINUTE,
     ) -> None:
         self.hyperliquid = hyperliquid
         self._allora = allora

@@ -152,7 +152,21 @@ class Portfolio:
 
     def exposure_usd(self) -> Decimal:
         """Return the summed notional of every position and every entry on its way."""
-        return sum(self._notional().values(), Decimal(0))
+        return sum(self.notional_usd().values(), Decimal(0))
+
+    def notional_usd(self) -> dict[str, Decimal]:
+        """Return by symbol what is open and what may become so: positions, entries on their way, others' orders."""
+        notional = {symbol: plan.notional_usd for symbol, plan in self.pending.items()}
+        for symbol, holding in self.holdings.items():
+            notional[symbol] = holding.size * holding.entry_price
+        if self.account is not None:
+            for symbol, position in self.account.positions.items():
+                notional[symbol] = max(abs(position.position_value_usd), notional.get(symbol, Decimal(0)))
+        # Entries of the bot never rest; what does was placed by somebody else and may become a position any time.
+        for order in self.resting:
+            if not order.reduce_only:
+                notional[order.symbol] = notional.get(order.symbol, Decimal(0)) + order.size * order.limit_price
+        return notional
 
     def book(self, orders_last_minute: int) -> Book:
         """Return what the limits are held against."""
@@ -160,7 +174,7 @@ class Portfolio:
         # The account as last seen may be from before these were filled; at most their whole value is bound by them.
         reserved += sum((one.size * one.entry_price for one in self.holdings.values() if not one.seen), Decimal(0))
         free = Decimal(0) if self.account is None else self.account.withdrawable_usd - reserved
-        return Book(self._notional(), free, self.cooling_until, orders_last_minute)
+        return Book(self.notional_usd(), free, self.cooling_until, orders_last_minute)
 
     def take(self, account: AccountState, now: datetime) -> None:
         """Take over the account as the exchange has it now."""
@@ -205,19 +219,6 @@ class Portfolio:
         ]
         covered = sum((order.size for order in stops), Decimal(0))
         return covered >= holding.size or any(order.follows_position for order in stops)
-
-    def _notional(self) -> dict[str, Decimal]:
-        notional = {symbol: plan.notional_usd for symbol, plan in self.pending.items()}
-        for symbol, holding in self.holdings.items():
-            notional[symbol] = holding.size * holding.entry_price
-        if self.account is not None:
-            for symbol, position in self.account.positions.items():
-                notional[symbol] = max(abs(position.position_value_usd), notional.get(symbol, Decimal(0)))
-        # Entries of the bot never rest; what does was placed by somebody else and may become a position any time.
-        for order in self.resting:
-            if not order.reduce_only:
-                notional[order.symbol] = notional.get(order.symbol, Decimal(0)) + order.size * order.limit_price
-        return notional
 
 
 def exit_reason(

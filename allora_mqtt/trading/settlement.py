@@ -92,7 +92,7 @@ class Settlement:
 
     async def filled(self, order_id: str, symbol: str, since: datetime) -> tuple[Decimal, Decimal | None]:
         """Return what the fills say of an order: coins, and their average price unless there are none."""
-        rows = await self._ledger.trades(500, symbol, since - _OVERLAP)
+        rows = await self._ledger.fills(500, symbol, since - _OVERLAP)
         own = [row for row in rows if row["order_id"] == order_id]
         size = sum((row["size"] for row in own), Decimal(0))
         value = sum((row["size"] * row["price"] for row in own), Decimal(0))
@@ -144,7 +144,7 @@ class Settlement:
 
     async def _closing_fills(self, holding: Holding) -> list[Mapping[str, Any]]:
         exit_side = "SELL" if holding.side is Side.LONG else "BUY"
-        rows = await self._ledger.trades(500, holding.symbol, holding.opened_at)
+        rows = await self._ledger.fills(500, holding.symbol, holding.opened_at)
         return [row for row in rows if row["side"] == exit_side]
 
     async def _why(self, closing: list[Mapping[str, Any]], own: _OwnExit | None) -> str:

@@ -76,8 +76,8 @@ class CaseOptions:
             allow_gaps=self.allow_gaps,
         )
 
-    def assumptions(self) -> Assumptions:
-        """Return what is assumed of the world.
+    def assumptions(self, max_age_s: float) -> Assumptions:
+        """Return what is assumed of the world; a prediction older than `max_age_s` is not traded on.
 
         Raises:
             ResearchError: an option is no number.
@@ -88,6 +88,7 @@ class CaseOptions:
             slippage_bps=_number(self.slippage_bps, "--slippage-bps"),
             funding_rate=_number(self.funding_rate, "--funding-rate"),
             resume_after_h=self.resume_after_h,
+            max_age_s=max_age_s,
         )
 
 
@@ -118,8 +119,9 @@ def backtest(invocation: Invocation, case: CaseOptions) -> None:
     """
     with _told():
         settings, _ = _settings(invocation, case.changes or ())
+        assumptions = case.assumptions(invocation.load().settings.allora.max_age_s)
         with _progress(invocation.output, "bars") as on_progress:
-            result = desk.backtest(case.request(), settings, case.assumptions(), case.title, on_progress)
+            result = desk.backtest(case.request(), settings, assumptions, case.title, on_progress)
         files = _keep(invocation.output, result, case.out)
     if invocation.output.as_json:
         document = {"figures": result.figures.model_dump(mode="json"), "files": [str(path) for path in files]}
@@ -140,11 +142,10 @@ def sweep(invocation: Invocation, case: CaseOptions, combined: GridOptions) -> N
     with _told():
         settings, hard_limits = _settings(invocation, case.changes or ())
         combinations = combined.grid().combinations(settings, hard_limits)
+        assumptions = case.assumptions(invocation.load().settings.allora.max_age_s)
         split = Split(combined.train, combined.workers)
         with _progress(invocation.output, "combinations") as on_progress:
-            result = desk.sweep(
-                case.request(), combinations, settings, split, case.assumptions(), case.title, on_progress
-            )
+            result = desk.sweep(case.request(), combinations, settings, split, assumptions, case.title, on_progress)
         files = _keep(invocation.output, result, case.out)
     if invocation.output.as_json:
         cells = [cell.model_dump(mode="json") for cell in result.cells]

@@ -10,14 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allora_mqtt.market.predictions import Prediction
-from allora_mqtt.market.quotes import Quote
 from allora_mqtt.protocol.messages import Direction
 from allora_mqtt.research.backtest import Backtest
 from allora_mqtt.research.predictions import Known
 from allora_mqtt.research.prices import Bar
 from allora_mqtt.research.steps import Kind, Step
-from allora_mqtt.trading.strategy import Opinion
+from allora_mqtt.trading.strategy import Opinion, Situation
 from tests.unit.research.things import HOUR_S, backtest, hour, known, series
 
 HOURS = 24
@@ -118,10 +116,11 @@ class SeesTheCloseAtTheOpen(Backtest):
 
 
 class AsksTheNextBar(Backtest):
-    def _opinion(self, quote: Quote, prediction: Prediction) -> Opinion:
+    def _opinion(self, situation: Situation) -> Opinion:
+        quote, prediction = situation.quote, situation.prediction
         later = self._series[0].first_price_from(quote.at + HOUR_S)
         wrong = later is not None and (later > quote.mark) is not (prediction.price > quote.mark)
-        opinion = super()._opinion(quote, prediction)
+        opinion = super()._opinion(situation)
         return replace(opinion, direction=Direction.HOLD) if wrong else opinion
 
 

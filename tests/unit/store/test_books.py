@@ -194,7 +194,7 @@ async def test_no_query_reads_a_table_of_fills_or_trades_from_one_end_to_the_oth
             await read(50, symbol, None, None)
             await read(50, symbol, MIDNIGHT, cursor)
     await books.performance(MIDNIGHT, MIDNIGHT + DAY)
-    await ledger.trades(500, "BTC", MIDNIGHT)
+    await ledger.fills(500, "BTC", MIDNIGHT)
     await ledger.newest_funding_at()
     await ledger.oldest_fill_at()
     await ledger.trade_of("o200")

@@ -137,7 +137,7 @@ async def test_a_fill_is_stored_once_however_often_it_is_reported(ledger: Ledger
     assert await ledger.add_fills([first, second, second]) == [second]
     assert await ledger.add_fills([first, second]) == []
     assert await ledger.add_fills([]) == []
-    assert await ledger.trades(10, None, None) == booked(second, first)
+    assert await ledger.fills(10, None, None) == booked(second, first)
 
 
 async def test_trades_are_the_newest_fills_of_a_symbol_or_of_all_since_a_time(ledger: Ledger) -> None:
@@ -146,10 +146,10 @@ async def test_trades_are_the_newest_fills_of_a_symbol_or_of_all_since_a_time(le
         fill(f"f{index}", symbol=symbol, at=at(index)) for index, symbol in enumerate(["BTC", "ETH", "BTC", "BTC"])
     ]
     await ledger.add_fills([fills[2], fills[0], fills[3], fills[1]])
-    assert await ledger.trades(2, None, None) == booked(fills[3], fills[2])
-    assert await ledger.trades(10, "ETH", None) == booked(fills[1])
-    assert await ledger.trades(10, "BTC", at(2).astimezone(TOKYO)) == booked(fills[3], fills[2])
-    assert await ledger.trades(10, "SOL", None) == []
+    assert await ledger.fills(2, None, None) == booked(fills[3], fills[2])
+    assert await ledger.fills(10, "ETH", None) == booked(fills[1])
+    assert await ledger.fills(10, "BTC", at(2).astimezone(TOKYO)) == booked(fills[3], fills[2])
+    assert await ledger.fills(10, "SOL", None) == []
     assert await ledger.newest_fill_at() == at(3)
 
 
