@@ -119,6 +119,7 @@ class RequestBudget:
         self._limit = weight_per_minute
         self._spent: list[Spent] = []
         self._paused_until = 0.0
+        self._account_paused_until = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._actions_used: int | None = None
         self._actions_limit: int | None = None
@@ -140,8 +141,8 @@ class RequestBudget:
 
     def wait_s(self, use: Use, weight: int, now: float) -> float:
         """Return for how long a request to `/info` has to wait, 0 when it may be sent now."""
-        paused_s = 0.0 if use is Use.EXIT else max(0.0, self._paused_until - now)
-        return paused_s or self._room_in_s(use, weight, now)
+        paused_until = {Use.EXIT: now, Use.ACCOUNT: self._account_paused_until}.get(use, self._paused_until)
+        return max(0.0, paused_until - now) or self._room_in_s(use, weight, now)
 
     def quote_interval_s(self, wanted_s: float, weight: int, now: float) -> float:
         """Return the interval at which quotes can be read for ever beside what else was sent in the last minute."""
@@ -158,7 +159,11 @@ class RequestBudget:
         return max(wanted_s, weight * _WINDOW_S / (_STEADY * self._limit))
 
     def refused(self, now: float) -> None:
-        """The exchange has said that it was too much (HTTP 429): read nothing for a while, longer each time."""
+        """The exchange has said that it was too much (HTTP 429): read nothing for a while, longer each time.
+
+        The account is looked at again after the shortest pause: it may hold a position whose stop is gone.
+        """
+        self._account_paused_until = now + _FIRST_PAUSE_S
         if now < self._paused_until:
             return
         self._paused_until = now + self._pause_s

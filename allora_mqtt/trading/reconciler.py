@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from pydantic import JsonValue
 
 from allora_mqtt.market.account import RestingOrder
 from allora_mqtt.market.budget import Use
-from allora_mqtt.market.hyperliquid import ACCOUNT_WEIGHT, DEEP_WEIGHT, Hyperliquid
+from allora_mqtt.market.hyperliquid import ACCOUNT_WEIGHT, DEEP_WEIGHT, Hyperliquid, for_exit
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
@@ -126,10 +127,7 @@ class Reconciler:
         """
         while True:
             try:
-                is_deep = self._depth_is_due()
-                await self._hyperliquid.room(Use.ACCOUNT, DEEP_WEIGHT if is_deep else ACCOUNT_WEIGHT)
-                if self._hyperliquid.info_health.admits(self._clock().timestamp()):
-                    await self._look(protect, deep=is_deep)
+                await self._look_in_turn(protect)
             except BotError as error:
                 log.warning("The account could not be checked: %s", error.message)
             try:
@@ -195,6 +193,15 @@ class Reconciler:
             await self._cancel_left_over()
             await self._keep_books(now)
             self._observer.on_account()
+
+    async def _look_in_turn(self, protect: Callable[[Holding], Awaitable[None]]) -> None:
+        is_deep, is_urgent = self._depth_is_due(), self._protection.is_missing
+        if not is_urgent:
+            await self._hyperliquid.room(Use.ACCOUNT, DEEP_WEIGHT if is_deep else ACCOUNT_WEIGHT)
+        if self._hyperliquid.info_health.admits(self._clock().timestamp()):
+            # Where a stop is missing, not even the exchange's wish for a pause keeps the bot from looking.
+            with for_exit() if is_urgent else nullcontext():
+                await self._look(protect, deep=is_deep)
 
     async def _look(self, protect: Callable[[Holding], Awaitable[None]], *, deep: bool) -> None:
         await self.refresh(deep=deep)

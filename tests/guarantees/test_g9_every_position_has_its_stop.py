@@ -15,8 +15,9 @@ pytestmark = [
 ]
 
 _STOPLESS_S = 5.0
-_ROBBED_S = 10.0
-"""Taken away by hand: until the next look (here after 1 s), the one that makes sure, and what goes wrong meanwhile."""
+_ROBBED_S = 15.0
+"""Taken away by hand: until the next look (here after 1 s, or after 10 s when the exchange has just said that it was
+asked too often), the one that makes sure, and what goes wrong meanwhile."""
 _QUICK_S = 0.5
 """A machine that takes longer than this for one look at the exchange is allowed more for everything else too."""
 

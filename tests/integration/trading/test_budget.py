@@ -52,6 +52,18 @@ async def test_a_refusal_that_comes_anyway_pauses_reading_and_not_exits(bench: B
     assert bot.hyperliquid.figures().paused_s > 0
 
 
+async def test_a_stop_that_was_refused_for_haste_is_there_before_the_pause_is_over(bench: Bench) -> None:
+    bench.signal(ETH=0.01)
+    bot = await bench.start({"ETH": ETH})
+    await bench.holding("ETH")
+    bench.faults({"path": "/exchange", "kind": "http_429", "count": 1})
+    bench.remove(bench.resting("ETH")["sl"])
+    await until(lambda: "sl" in bench.resting("ETH"), "a stop again")
+    assert bench.faults_left() == 0, "the first try was refused"
+    assert bot.hyperliquid.figures().paused_s > 0
+    await until(lambda: not bot.engine.reconciler._protection.is_missing, "it has been seen")
+
+
 async def test_an_account_with_few_actions_left_makes_no_entries_and_closes_what_it_has(bench: Bench) -> None:
     bench.signal(ETH=0.01)
     bot = await bench.start({"ETH": ETH})

@@ -104,14 +104,16 @@ def test_a_refusal_pauses_all_reading_longer_each_time_until_things_went_well_fo
     for pause_s in (10, 20, 40, 80, 120, 120):
         budget.refused(now)
         budget.refused(now + 1)
-        assert [budget.wait_s(use, 2, now) for use in READS] == [pause_s] * 3, "one that was on its way adds nothing"
+        waits = [budget.wait_s(use, 2, now + 1) for use in (Use.QUOTES, Use.CATALOG, Use.ACCOUNT, Use.EXIT)]
+        assert waits[:2] == [pause_s - 1] * 2, "one that was on its way adds nothing"
+        assert waits[2:] == [10, 0], "the account is looked at sooner, and what closes a position at once"
         assert budget.figures(now + 1).paused_s == pause_s - 1
         now += pause_s
-        assert budget.wait_s(Use.ACCOUNT, 2, now) == 0
+        assert budget.wait_s(Use.QUOTES, 2, now) == 0
         budget.taken(now)
     budget.taken(now + 60)
     budget.refused(now + 60)
-    assert budget.wait_s(Use.ACCOUNT, 2, now + 60) == 10
+    assert budget.wait_s(Use.QUOTES, 2, now + 60) == 10
 
 
 def test_entries_wait_until_it_is_known_how_many_actions_are_left() -> None:
