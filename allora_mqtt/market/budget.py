@@ -36,6 +36,8 @@ _SHORTEST_WAIT_S: Final = 0.05
 ACTIONS_IN_RESERVE: Final = 200
 """Entries end when no more than this many actions are left; closing a position takes a handful."""
 _ACTIONS_FEW: Final = 1000
+_ACTION_EVERY_S: Final = 10.0
+"""How often an account that has none left may act all the same; those are for exits and stops."""
 _ASK_EVERY_S: Final = 600.0
 _ASK_SOON_S: Final = 60.0
 _ASK_AGAIN_S: Final = 10.0
@@ -121,6 +123,7 @@ class RequestBudget:
         self._paused_until = 0.0
         self._account_paused_until = 0.0
         self._pause_s = _FIRST_PAUSE_S
+        self._acts_again_at = 0.0
         self._actions_used: int | None = None
         self._actions_limit: int | None = None
         self._ask_at = 0.0
@@ -186,8 +189,9 @@ class RequestBudget:
         self._actions_used, self._actions_limit = used, limit
         self._ask_at = now + (_ASK_SOON_S if limit - used < _ACTIONS_FEW else _ASK_EVERY_S)
 
-    def exhausted(self) -> None:
+    def exhausted(self, now: float) -> None:
         """The exchange has refused an action because the account has sent too many."""
+        self._acts_again_at = now + _ACTION_EVERY_S
         used, limit = self._actions_used, self._actions_limit
         if used is not None and limit is not None and used < limit:
             self._actions_used = limit
@@ -199,6 +203,10 @@ class RequestBudget:
             return False
         self._ask_at = now + (_ASK_FIRST_S if self._actions_used is None else _ASK_AGAIN_S)
         return True
+
+    def action_pause_s(self, now: float) -> float:
+        """Return for how long the exchange takes no action at all."""
+        return max(0.0, self._acts_again_at - now)
 
     def obstacle(self) -> str | None:
         """Return why no entry is made now, if so; exits and cancels go on."""

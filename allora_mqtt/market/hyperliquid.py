@@ -351,6 +351,10 @@ class Hyperliquid:
         used, limit = await self._read("userRateLimit", "the account's limits", call, _limits)
         self.budget.learn(used, limit, self._steady())
 
+    def action_pause_s(self) -> float:
+        """Return for how long the exchange takes no action, because the account has used up its actions."""
+        return self.budget.action_pause_s(self._steady())
+
     def may_ask_limits(self) -> bool:
         """Whether `learn_limits` is due; True for one caller."""
         return self.budget.should_ask(self._steady())
@@ -461,7 +465,7 @@ class Hyperliquid:
         else:
             self._answered(self.exchange_health, started)
         if isinstance(error, ActionsExhausted):
-            self.budget.exhausted()
+            self.budget.exhausted(self._steady())
 
     def _answered(self, dependency: Dependency, started: float) -> None:
         self.budget.taken(self._steady())

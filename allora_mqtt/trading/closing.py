@@ -27,7 +27,6 @@ _FRESH_QUOTE_S: Final = 2.0
 _SHOWN_LOOKS: Final = 8
 _SHOWN_PAUSE_S: Final = 0.4
 _FAILED_PAUSE_S: Final = 1.0
-_BUDGET_PAUSE_S: Final = 5.0
 
 
 class Closer:
@@ -178,7 +177,7 @@ class Closer:
         except BotError as error:
             log.warning("Exit from %s (%s) failed: %s", symbol, reason, error.message)
             # The stop rests on the exchange; a pause keeps a refusal from being repeated at every price.
-            await asyncio.sleep(_BUDGET_PAUSE_S if isinstance(error, ActionsExhausted) else _FAILED_PAUSE_S)
+            await asyncio.sleep(max(_FAILED_PAUSE_S, self._executor.pause_s))
         finally:
             self._leaving.discard(symbol)
 

@@ -331,7 +331,6 @@ class Engine:
         obstacles = (
             (self._stands_aside, "another bot uses this base topic"),
             (not self._gate.is_open, f"no entries in {self._orders.mode}"),
-            (not self._executor.may_open, "the exchange takes no more actions for a while"),
             (self.clock_wrong_by_s() is not None, "the clock of this machine is wrong"),
             (bool(self.reconciler.trips), "a limit on losses was reached"),
             *((one.is_open, f"the breaker {one.name} is open") for one in self.feed.dependencies()),

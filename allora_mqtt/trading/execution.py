@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from math import ceil
 from typing import Any, Final, Literal
 
 from allora_mqtt.market.account import AccountState
@@ -38,9 +39,6 @@ _TRIGGER_SLIPPAGE: Final = Decimal("0.1")
 """A stop that was triggered fills at 10 % off its trigger at worst: closing matters more than the price."""
 _CLOSE_SLIPPAGE: Final = (Decimal("0.01"), Decimal("0.03"), Decimal("0.08"))
 """How far from the mark a close may fill, on the first try and the next ones."""
-_BUDGET_PAUSE_S: Final = 10.0
-"""How often the exchange takes an action from an address that has spent its budget; those are for exits and stops."""
-_BUDGET_PAUSE_ENTRIES_S: Final = 60.0
 _LEVERAGE: Final = "leverage"
 """The key of the leverages that are set, in the store's `state`."""
 
@@ -85,7 +83,6 @@ class Executor:
         self._clock = clock
         self._observer = observer
         self._leverage: dict[str, int] = {}
-        self._budget_spent_at_s: float | None = None
         self.astray: dict[str, Astray] = {}
         """What was sent and never answered, by the id of its first order."""
         self.pace = OrderPace()
@@ -111,8 +108,13 @@ class Executor:
 
     @property
     def may_open(self) -> bool:
-        """Whether anything that raises exposure may leave now: the gate is open and the exchange takes actions."""
-        return self._gate.is_open and not self._is_within(_BUDGET_PAUSE_ENTRIES_S)
+        """Whether anything that raises exposure may leave now: the gate is open and the account has actions left."""
+        return self._gate.is_open and self._hyperliquid.budget.obstacle() is None
+
+    @property
+    def pause_s(self) -> float:
+        """For how long the exchange takes no action."""
+        return self._hyperliquid.action_pause_s()
 
     def exchange_time(self) -> datetime:
         """Return the time as the exchange has it."""
@@ -133,7 +135,6 @@ class Executor:
             OutcomeUnknown: the order may have run; it is among those `astray` now.
             BotError: it did not run.
         """
-        self._check_budget(_BUDGET_PAUSE_ENTRIES_S)
         await self._set_leverage(plan, asset)
         entry = OrderSpec(
             plan.symbol, plan.is_buy, plan.size, plan.limit_price, "Ioc", None, reduce_only=False, cloid=order_id
@@ -331,7 +332,7 @@ class Executor:
     async def _send(
         self, orders: list[Purposeful], grouping: Grouping, signal_id: str | None, reason: str, *, gated: bool
     ) -> list[OrderResult]:
-        self._check_budget()
+        self._check_pause()
         if not gated:
             self.pace.note(len(orders), self._clock().timestamp())
         nonce = self._nonces.next()
@@ -359,24 +360,16 @@ class Executor:
         await self.note({row["order_id"]: {"status": status, "error": error} for row in sent.rows}, sent)
 
     async def _post(self, envelope: Envelope, gate: SendGate | None = None) -> list[OrderResult]:
-        self._check_budget()
-        try:
-            return await self._hyperliquid.send(envelope, gate)
-        except ActionsExhausted:
-            self._budget_spent_at_s = self._hyperliquid.now_s()
-            raise
+        self._check_pause()
+        return await self._hyperliquid.send(envelope, gate)
 
-    def _check_budget(self, pause_s: float = _BUDGET_PAUSE_S) -> None:
-        if self._is_within(pause_s):
+    def _check_pause(self) -> None:
+        if self.pause_s > 0:
             raise ActionsExhausted(
                 ErrorCode.EXCHANGE_REJECTED,
-                f"HyperLiquid takes one action in {_BUDGET_PAUSE_S:.0f} s now, because the address has spent its "
-                "action budget; nothing was sent. Trade less often until volume raises it.",
+                f"HyperLiquid takes the next action in {ceil(self.pause_s)} s, because the account has used up its "
+                "actions; nothing was sent. Trade less often until volume raises their number.",
             )
-
-    def _is_within(self, pause_s: float) -> bool:
-        spent_at_s = self._budget_spent_at_s
-        return spent_at_s is not None and 0 <= self._hyperliquid.now_s() - spent_at_s < pause_s
 
     def _tell(self, row: dict[str, Any]) -> None:
         view = order_view(row)

@@ -203,6 +203,7 @@ class Bench:
             wallet=WALLET,
             vault_address=None,
             clock=self.clock,
+            steady=self.clock,
         )
         hyperliquid.budget = RequestBudget(self.weight_per_minute)
         allora = AlloraClient(f"{self.simulator.url}/v2", "sim", "allora-mainnet-1", timeout_s, session)

@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from allora_mqtt.trading.review import Panel, Reviewer, Thresholds
+from tests.support.web import served
 
 KEY = "sk-canary-0123456789"
 YES: dict[str, Any] = {"approval": True, "confidence": 80, "risk": 3, "reasoning": "looks fine"}
@@ -68,15 +69,9 @@ def completion(answer: object) -> dict[str, Any]:
 async def serve_chat() -> AsyncIterator[Chat]:
     chat = Chat()
     chat.may_answer.set()
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", chat.handle)
-    app.router.add_route("*", "/{path:.*}", chat.stray)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    chat.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield chat
-    finally:
-        chat.may_answer.set()
-        await runner.cleanup()
+    routes = (web.post("/v1/chat/completions", chat.handle), web.route("*", "/{path:.*}", chat.stray))
+    async with served(*routes) as chat.url:
+        try:
+            yield chat
+        finally:
+            chat.may_answer.set()

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -26,10 +27,14 @@ def wallet() -> LocalAccount:
 
 @pytest.fixture
 async def exchange() -> AsyncIterator[FakeExchange]:
-    fake = FakeExchange()
-    runner = await fake.start()
-    yield fake
-    await runner.cleanup()
+    async with FakeExchange().served() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
+
+from tests.support.web import served
 
 META = {
     "universe": [
@@ -41,17 +44,10 @@ class FakeExchange:
     def asked(self, kind: str) -> int:
         return sum(1 for found, _ in self.requests if found == kind)
 
-    async def start(self) -> web.AppRunner:
-        app = web.Application()
-        app.router.add_post("/info", self._info)
-        app.router.add_post("/exchange", self._exchange)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
-        return runner
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[Self]:
+        async with served(web.post("/info", self._info), web.post("/exchange", self._exchange)) as self.url:
+            yield self
 
     async def _info(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

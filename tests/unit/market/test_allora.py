@@ -10,6 +10,7 @@ from aiohttp import web
 
 from allora_mqtt.market.allora import AlloraClient
 from allora_mqtt.protocol.errors import BotError, ErrorCode
+from tests.support.web import served
 
 KEY = "UP-canary-0123456789"
 
@@ -44,20 +45,9 @@ class FakeAllora:
 @pytest.fixture
 async def allora() -> AsyncIterator[FakeAllora]:
     fake = FakeAllora()
-    app = web.Application()
-    app.router.add_get("/{path:.*}", fake.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v2/"
-    yield fake
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
+    async with served(web.get("/{path:.*}", fake.handle)) as url:
+        fake.url = f"{url}/v2/"
+        yield fake
 
 
 @pytest.fixture

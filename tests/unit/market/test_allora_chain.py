@@ -13,6 +13,7 @@ from allora_mqtt.market.allora_chain import AlloraChain, AlloraWithChain, parse_
 from allora_mqtt.market.predictions import Inference, Origin, is_same_value
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.simulator.server import SimulatorOptions, serve
+from tests.support.web import served
 
 CHAIN = "allora-mainnet-1"
 NOW_S = 1_800_000_060.0
@@ -114,20 +115,8 @@ class FakeChain:
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeChain]:
     fake = FakeChain()
-    app = web.Application()
-    app.router.add_get("/{path:.*}", fake.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield fake
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
+    async with served(web.get("/{path:.*}", fake.handle)) as fake.url:
+        yield fake
 
 
 async def failure(source: AlloraChain | AlloraWithChain, topic_id: int = 9) -> str:

@@ -141,7 +141,9 @@ def test_a_refusal_for_too_many_actions_is_believed() -> None:
     assert budget.should_ask(0)
     budget.learn(100, 10_000, 0)
     assert not budget.should_ask(500)
-    budget.exhausted()
+    assert budget.action_pause_s(500) == 0
+    budget.exhausted(500)
+    assert [budget.action_pause_s(now) for now in (500, 509, 510)] == [10, 1, 0]
     assert budget.obstacle() == "the account has used 10000 of its 10000 actions"
     assert budget.should_ask(500)
     assert not budget.should_ask(509), "one asks, and not for ever"
