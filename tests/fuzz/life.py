@@ -39,7 +39,7 @@ from allora_mqtt.trading.signals import Signals
 from allora_mqtt.trading.skill_keeper import SkillKeeper
 from allora_mqtt.trading.strategy import BUILT_IN
 from tests.fuzz.canned import CannedAllora, CannedExchange, allora, gateway
-from tests.unit.control.bench import Clock
+from tests.integration.control.bench import Clock
 
 _EXCHANGE: Final = {
     "metaAndAssetCtxs": b'[{"universe":[{"name":"BTC","szDecimals":5,"maxLeverage":40},{"name":"ETH","szDecimals":4,'

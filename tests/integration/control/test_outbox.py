@@ -2,7 +2,7 @@
 
 from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.protocol.messages import ErrorInfo
-from tests.unit.control.bench import HandWire
+from tests.integration.control.bench import HandWire
 
 
 async def test_events_that_were_on_the_way_when_the_line_was_cut_are_sent_again_in_their_order() -> None:

@@ -13,15 +13,10 @@ from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.journal import Changes
-from tests.unit.control.bench import Bench, Clock, life
+from tests.integration.control.bench import Bench, Clock, life
 
 MODE = "bot/mode/set"
 PING = "bot/request/ping"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.messages import Heartbeat
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.store.ledger import Ledger
-from tests.unit.control.bench import Bench, Clock, life
+from tests.integration.control.bench import Bench, Clock, life
 
 
 class Board:

@@ -19,17 +19,12 @@ from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.journal import Incoming, Recorded
 from allora_mqtt.transport.spool import SpoolFolder
-from tests.unit.control.bench import Bench, Clock, life
+from tests.integration.control.bench import Bench, Clock, life
 
 MODE = "bot/mode/set"
 STANDBY = {"name": "mode", "value": "STANDBY"}
 ACTIVE = {"name": "mode", "value": "ACTIVE"}
 PING = {"name": "ping"}
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
