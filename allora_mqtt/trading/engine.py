@@ -357,11 +357,12 @@ class Engine:
         )
 
     async def _note(self, signal: SignalView) -> None:
-        self._observer.on_signal(signal)
+        # Stored first: what has been published must not be missing in the books when the bot ends now.
         try:
             await self._thoughts.store(signal)
         except BotError as error:
             log.warning("A signal could not be stored: %s", error.message)
+        self._observer.on_signal(signal)
 
     async def _enter(self, plan: EntryPlan, signal: SignalView, prediction: Prediction) -> None:
         order_id = self._executor.new_order_id()
@@ -379,11 +380,11 @@ class Engine:
             opened_at=now,
             expires_at=max(now, datetime.fromtimestamp(prediction.at + prediction.horizon_s, UTC)),
         )
-        self._observer.on_signal(signal)
         try:
             asset = self.feed.asset(plan.symbol)
             # Without the store nothing trades: what is about to happen is written down first.
             await asyncio.gather(self._thoughts.store(signal), self.reconciler.expect(expected))
+            self._observer.on_signal(signal)
             filled = await self._executor.enter(plan, asset, order_id, signal.signal_id, signal.reasons[0])
             await self.reconciler.opened(plan.symbol, filled)
         except OutcomeUnknown as error:

@@ -11,7 +11,7 @@ from allora_mqtt.market.allora import AlloraClient
 from allora_mqtt.market.allora_chain import AlloraChain, AlloraWithChain
 from allora_mqtt.market.predictions import Origin
 from allora_mqtt.protocol.commands import Mode
-from allora_mqtt.protocol.messages import Direction
+from allora_mqtt.protocol.messages import Direction, SignalView
 from allora_mqtt.trading.skill import Skill
 from allora_mqtt.trading.strategy import BUILT_IN, Situation, Verdict
 from tests.integration.trading.bench import BTC, EPOCH_S, ETH, ETH_SHORT, SOL, Bench, Bot, until
@@ -222,3 +222,19 @@ async def test_a_topic_that_hangs_holds_up_no_other(bench: Bench) -> None:
     bench.next_epoch()
     await until(lambda: bot.feed.predictions["BTC"].at > first, "and its next one")
     assert "ETH" not in bot.feed.predictions
+
+
+async def test_what_is_published_is_in_the_books_by_then(bench: Bench) -> None:
+    bench.signal(ETH=0.01, BTC=0.0001)
+    bot = await bench.start({"ETH": ETH})
+    missing, seen = [], []
+
+    def look(signal: SignalView) -> None:
+        seen.append(signal.symbol)
+        missing.extend([] if bench.stored("select 1 from signals where signal_id = ?", signal.signal_id) else [signal])
+
+    bot.seen.on_signal = look  # type: ignore[method-assign] # a look into the books at that moment
+    bot.follow({"ETH": ETH, "BTC": BTC})
+    await bench.holding("ETH")
+    await until(lambda: {"ETH", "BTC"} <= set(seen), "both were published")
+    assert missing == []
