@@ -4,10 +4,9 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, create_engine, select
 from sqlalchemy.engine import make_url
@@ -20,15 +19,13 @@ from allora_mqtt.research.backtest import Moment
 from allora_mqtt.research.figures import Outcome, by_day, figures
 from allora_mqtt.research.prices import Bar
 from allora_mqtt.research.problems import Problem, ResearchError
-from allora_mqtt.research.result import PredictionSource, Result, TopicResult, TradeResult, Warned
+from allora_mqtt.research.result import PredictionSource, Result, TopicResult, Warned
 from allora_mqtt.research.rows import utc
 from allora_mqtt.research.summary import few_trades, joined, thinned, topic_result, trade_result
 from allora_mqtt.research.trades import Trade
 from allora_mqtt.store.database import sqlite_path
-from allora_mqtt.store.schema import equity, fills, positions, settings, signals
-
-_LATE: Final = timedelta(seconds=60)
-"""A fill may be booked this much after the end of the position that it belongs to."""
+from allora_mqtt.store.schema import equity, positions, settings, signals
+from allora_mqtt.store.schema import trades as round_trips
 
 Row = Mapping[str, Any]
 
@@ -37,7 +34,7 @@ Row = Mapping[str, Any]
 class _Rows:
     equity: Sequence[Row]
     positions: Sequence[Row]
-    fills: Sequence[Row]
+    trades: Sequence[Row]
     signals: Sequence[Row]
     settings: Sequence[Row]
 
@@ -71,13 +68,13 @@ def read_books(url: str, start: float | None, end: float | None) -> Result:
         assumptions=None,
         prices=[],
         predictions=_predictions(rows),
-        figures=figures(Outcome(curve, trades, funding_known=False, hold_return_pct=None), start_usd, days),
+        figures=figures(Outcome(curve, trades, hold_return_pct=None), start_usd, days),
         warnings=_cautions(trades),
         days=days,
         topics=_topics(trades),
         refusals={},
         tripped=[],
-        trades=[_without_funding(trade) for trade in trades],
+        trades=[trade_result(trade) for trade in trades],
         equity=thinned(curve),
         price_bars={symbol: joined(bars) for symbol, bars in _marks(rows.signals).items()},
     )
@@ -94,7 +91,7 @@ def _read(url: str) -> _Rows:
             return _Rows(
                 equity=_all(connection, select(equity).order_by(equity.c.at)),
                 positions=_all(connection, select(positions).order_by(positions.c.opened_at)),
-                fills=_all(connection, select(fills).order_by(fills.c.at)),
+                trades=_all(connection, select(round_trips).order_by(round_trips.c.opened_at)),
                 signals=_all(connection, select(signals).order_by(signals.c.at)),
                 settings=_all(connection, select(settings).order_by(settings.c.key)),
             )
@@ -124,56 +121,41 @@ def _between(rows: _Rows, start: float | None, end: float | None) -> _Rows:
     return replace(
         rows,
         equity=[row for row in rows.equity if within(row, "at")],
-        positions=[row for row in rows.positions if within(row, "closed_at")],
+        trades=[row for row in rows.trades if within(row, "closed_at")],
         signals=[row for row in rows.signals if within(row, "at")],
     )
 
 
 def _trades(rows: _Rows) -> list[Trade]:
-    """Return the positions that were opened and have ended, with the fees of their fills."""
-    entries = {row["position_id"] for row in rows.positions}
+    """Return the round trips of the bot's own positions that have ended."""
+    positions_by_id = {row["position_id"]: row for row in rows.positions}
     gaps = {row["signal_id"]: row["gap_pct"] for row in rows.signals}
-    trades = []
-    for row in rows.positions:
-        if row["size"] == 0:
-            continue  # its entry never ran
-        entry = [fill for fill in rows.fills if fill["order_id"] == row["position_id"]]
-        leaving = [fill for fill in rows.fills if fill["order_id"] not in entries and _ends(fill, row)]
-        fees_usd = sum((fill["fee_usd"] for fill in [*entry, *leaving]), Decimal(0))
-        size = sum((fill["size"] for fill in leaving), Decimal(0))
-        value = sum((fill["size"] * fill["price"] for fill in leaving), Decimal(0))
-        trades.append(
-            Trade(
-                symbol=row["symbol"],
-                side=Side(row["side"]),
-                size=row["size"],
-                topic_id=row["topic_id"],
-                gap_pct=gaps.get(row["signal_id"]) or Decimal(0),
-                entry_price=row["entry_price"],
-                exit_price=value / size if size else row["entry_price"],
-                stop_price=row["stop_price"],
-                target_price=row["target_price"],
-                opened_at=row["opened_at"].timestamp(),
-                closed_at=row["closed_at"].timestamp(),
-                fees_usd=fees_usd,
-                funding_usd=Decimal(0),
-                pnl_usd=(row["closed_pnl_usd"] or Decimal(0)) - fees_usd,
-                reason=row["close_reason"] or "unknown",
-            )
+    return [
+        Trade(
+            symbol=row["symbol"],
+            side=Side(row["side"]),
+            size=row["entry_size"],
+            topic_id=position["topic_id"],
+            gap_pct=gaps.get(position["signal_id"]) or Decimal(0),
+            entry_price=_average(row["entry_value_usd"], row["entry_size"]) or position["entry_price"],
+            exit_price=_average(row["exit_value_usd"], row["exit_size"]) or position["entry_price"],
+            stop_price=position["stop_price"],
+            target_price=position["target_price"],
+            opened_at=row["opened_at"].timestamp(),
+            closed_at=row["closed_at"].timestamp(),
+            fees_usd=row["fees_nano_usd"],
+            # The books count what was received, a trade what was paid.
+            funding_usd=-row["funding_nano_usd"],
+            pnl_usd=row["pnl_nano_usd"],
+            reason=position["close_reason"] or "unknown",
         )
-    return trades
+        for row in rows.trades
+        if (position := positions_by_id.get(row["position_id"])) is not None
+    ]
 
 
-def _ends(fill: Row, position: Row) -> bool:
-    """Whether a fill took a part of a position back."""
-    side = "SELL" if position["side"] == Side.LONG else "BUY"
-    opened, closed = position["opened_at"], position["closed_at"]
-    is_its_time = opened <= fill["at"] <= closed + _LATE
-    return bool(is_its_time and (fill["symbol"], fill["side"]) == (position["symbol"], side))
-
-
-def _without_funding(trade: Trade) -> TradeResult:
-    return trade_result(trade).model_copy(update={"funding_usd": None})
+def _average(value_usd: Decimal, size: Decimal) -> Decimal | None:
+    return value_usd / size if size else None
 
 
 def _topics(trades: Sequence[Trade]) -> list[TopicResult]:
@@ -199,11 +181,8 @@ def _marks(rows: Sequence[Row]) -> dict[str, list[Bar]]:
 
 
 def _cautions(trades: Sequence[Trade]) -> list[Warned]:
-    message = (
-        "Funding is not among the bot's books: the equity has it, the results of trades have not. "
-        "Prices are those at which the bot had a signal."
-    )
-    return [*few_trades(len(trades)), Warned(code="FUNDING_UNKNOWN", message=message)]
+    message = "Prices are those at which the bot had a signal."
+    return [*few_trades(len(trades)), Warned(code="PRICES_OF_SIGNALS", message=message)]
 
 
 def _shown(url: str) -> str:

@@ -36,13 +36,11 @@ class Outcome:
 
     Attributes:
         equity: in order of time.
-        funding_known: whether the trades' funding is known; it is not in a bot's books.
         hold_return_pct: of buying at the start, where prices are known.
     """
 
     equity: Sequence[Moment]
     trades: Sequence[Trade]
-    funding_known: bool
     hold_return_pct: float | None
 
 
@@ -76,7 +74,7 @@ def figures(outcome: Outcome, start_usd: Decimal, days: Sequence[DayResult]) -> 
         expectancy_usd=_mean([trade.pnl_usd for trade in trades]),
         exposure_pct=_covered_s(trades) / span_s * 100 if span_s else 0.0,
         fees_usd=sum((trade.fees_usd for trade in trades), Decimal(0)),
-        funding_usd=sum((trade.funding_usd for trade in trades), Decimal(0)) if outcome.funding_known else None,
+        funding_usd=sum((trade.funding_usd for trade in trades), Decimal(0)),
         average_holding_h=fmean(held_s) / 3600 if held_s else None,
         worst_day_usd=None if worst is None else worst.pnl_usd,
         worst_day_on=None if worst is None else worst.day,

@@ -65,7 +65,7 @@ class Figures(Model):
     expectancy_usd: Amount | None
     exposure_pct: float
     fees_usd: Amount
-    funding_usd: Amount | None
+    funding_usd: Amount
     average_holding_h: float | None
     worst_day_usd: Amount | None
     worst_day_on: str | None
@@ -106,7 +106,7 @@ class TradeResult(Model):
     opened_at: Timestamp
     closed_at: Timestamp
     fees_usd: Amount
-    funding_usd: Amount | None
+    funding_usd: Amount
     pnl_usd: Amount
     reason: str
 

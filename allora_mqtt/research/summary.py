@@ -66,7 +66,7 @@ def result_of(case: Case, run: Run, settings: RuntimeSettings, assumptions: Assu
 
 def figures_of(case: Case, run: Run, assumptions: Assumptions) -> Figures:
     """Compute the figures of a run."""
-    outcome = Outcome(run.equity, run.trades, funding_known=True, hold_return_pct=hold_return_pct(case.series))
+    outcome = Outcome(run.equity, run.trades, hold_return_pct=hold_return_pct(case.series))
     return figures(outcome, assumptions.cash_usd, by_day(run.equity, assumptions.cash_usd))
 
 

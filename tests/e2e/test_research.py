@@ -139,7 +139,7 @@ def test_the_bots_own_books_as_a_report(bot: Bot, watcher: Watcher, tmp_path: Pa
     assert written["file"] == str(page)
     text = page.read_text()
     assert "Trades of the bot" in text
-    assert "FUNDING_UNKNOWN" in text
+    assert "PRICES_OF_SIGNALS" in text
     assert "Trades on BTC" in text
     missing = bot.cli("report", "--database", f"sqlite:///{tmp_path}/none.sqlite3", "--out", str(tmp_path / "x.html"))
     assert (missing.returncode, "NO_FILE" in missing.stderr) == (2, True)

@@ -7,6 +7,7 @@ import pytest
 
 from allora_mqtt.protocol.books import TradeView
 from allora_mqtt.protocol.commands import Mode
+from allora_mqtt.research.books import read_books
 from allora_mqtt.store.books import Books
 from tests.integration.trading.bench import BTC, ETH, SOL, Bench, Bot, until
 
@@ -77,6 +78,13 @@ async def test_the_accounts_money_is_its_start_and_what_the_books_say(bench: Ben
     assert (performance.trades, performance.wins + performance.losses) == (3, 3)
     assert performance.foreign.trades == 2
     assert {topic.topic_id for topic in performance.topics} == {ETH, BTC, SOL}
+    own = {trade.symbol: trade for trade in trades if trade.ours}
+    report = read_books(f"sqlite:///{bench.database_path}", None, None)
+    assert {each.symbol: (each.pnl_usd, each.fees_usd, -each.funding_usd) for each in report.trades} == {
+        symbol: (trade.pnl_usd, trade.fees_usd, trade.funding_usd) for symbol, trade in own.items()
+    }
+    assert report.figures.funding_usd == -sum(trade.funding_usd for trade in own.values())
+    assert {each.symbol: each.reason for each in report.trades} == {"ETH": "target", "BTC": "stop", "SOL": "command"}
 
 
 async def test_funding_is_taken_over_once_and_after_a_time_away(bench: Bench) -> None:

@@ -60,7 +60,7 @@ def test_drawdown_counts_the_lowest_within_a_bar() -> None:
 
 def test_trades_in_figures() -> None:
     trades = [trade(0, 2, "6"), trade(1, 4, "-2"), trade(10, 11, "-1")]
-    found = figures(Outcome(curve(100, 103), trades, funding_known=True, hold_return_pct=1.5), Decimal(100), [])
+    found = figures(Outcome(curve(100, 103), trades, hold_return_pct=1.5), Decimal(100), [])
     assert found.trades == 3
     assert found.win_rate_pct == pytest.approx(100 / 3)
     assert found.profit_factor == 2
@@ -77,7 +77,7 @@ def test_ratios_by_the_year() -> None:
     for number in range(60):
         equity.append(equity[-1] + (30 if number % 3 else -40))
     days = by_day(curve(*equity), Decimal(1000))
-    found = figures(Outcome(curve(*equity), [], funding_known=True, hold_return_pct=None), Decimal(1000), days)
+    found = figures(Outcome(curve(*equity), [], hold_return_pct=None), Decimal(1000), days)
     returns = [b / a - 1 for a, b in pairwise(equity)]
     mean = sum(returns) / 60
     deviation = math.sqrt(sum((each - mean) ** 2 for each in returns) / 59)
@@ -89,5 +89,5 @@ def test_ratios_by_the_year() -> None:
 
 
 def test_a_run_without_trades_has_figures_too() -> None:
-    found = figures(Outcome(curve(100), [], funding_known=False, hold_return_pct=None), Decimal(100), [])
-    assert (found.trades, found.win_rate_pct, found.profit_factor, found.funding_usd) == (0, None, None, None)
+    found = figures(Outcome(curve(100), [], hold_return_pct=None), Decimal(100), [])
+    assert (found.trades, found.win_rate_pct, found.profit_factor, found.funding_usd) == (0, None, None, Decimal(0))
