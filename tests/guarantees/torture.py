@@ -66,7 +66,8 @@ def main() -> int:
     minutes = (time.monotonic() - started) / 60
     _show(console, rows)
     verdict = "every promise was kept" if code == 0 else "NOT every promise was kept: see above"
-    summary = f"{minutes:.0f} min, seed {seed}: {verdict}."
+    which = "all" if options.only is None else " ".join(options.only)
+    summary = f"{which}, {minutes:.0f} min, seed {seed}: {verdict}."
     console.print(summary)
     if options.write:
         _write(rows, summary)
