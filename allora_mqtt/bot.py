@@ -46,7 +46,8 @@ from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.journal import Changes, Journal, Saved
+from allora_mqtt.store.entries import Changes, Saved
+from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.surroundings import (
     CannotStart,

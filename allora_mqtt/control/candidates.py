@@ -6,7 +6,8 @@ from allora_mqtt.control import ordering
 from allora_mqtt.control.desired import Desired
 from allora_mqtt.control.ordering import Origin, Refusal
 from allora_mqtt.protocol.reading import Parsed
-from allora_mqtt.store.journal import Incoming, Journal
+from allora_mqtt.store.entries import Incoming
+from allora_mqtt.store.journal import Journal
 
 
 class Candidates:

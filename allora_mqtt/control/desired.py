@@ -12,7 +12,8 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode, WarningCode
 from allora_mqtt.protocol.messages import Warn
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.settings import DefaultMode
-from allora_mqtt.store.journal import STOOD_DOWN, Changes, Saved, mode_state
+from allora_mqtt.store.entries import Changes, Saved
+from allora_mqtt.store.journal import STOOD_DOWN, mode_state
 
 
 @dataclass(frozen=True, slots=True)

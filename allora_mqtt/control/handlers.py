@@ -10,8 +10,8 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from allora_mqtt.control import desired as rules
+from allora_mqtt.control.accepted import Outcome
 from allora_mqtt.control.desired import Desired
-from allora_mqtt.control.dispatcher import Outcome
 from allora_mqtt.control.lookout import Lookout
 from allora_mqtt.control.reporter import Reporter
 from allora_mqtt.control.views import with_hit_rates

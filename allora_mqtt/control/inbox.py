@@ -16,8 +16,9 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
 
+from allora_mqtt.control.accepted import Accepted, ReplyTo
 from allora_mqtt.control.candidates import Candidates, origin_in_broker
-from allora_mqtt.control.dispatcher import Accepted, Dispatcher, ReplyTo
+from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.ordering import Origin
 from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.control.redelivery import Unconfirmed
@@ -26,7 +27,8 @@ from allora_mqtt.protocol import spool
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.reading import MAX_PAYLOAD_BYTES, Parsed, read
 from allora_mqtt.protocol.topics import Address, Topics
-from allora_mqtt.store.journal import MQTT, SPOOL, Incoming, Journal, Recorded, Unanswered, fingerprint
+from allora_mqtt.store.entries import MQTT, SPOOL, Incoming, Recorded, Unanswered, fingerprint
+from allora_mqtt.store.journal import Journal
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from allora_mqtt.control.dispatcher import Accepted
+from allora_mqtt.control.accepted import Accepted
 from allora_mqtt.control.inbox import Inbox
 from allora_mqtt.control.outbox import encode
 from allora_mqtt.protocol import spool
@@ -21,7 +21,8 @@ from allora_mqtt.protocol.commands import Envelope
 from allora_mqtt.protocol.errors import Rejected
 from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.reading import Parsed
-from allora_mqtt.store.journal import SPOOL, Incoming, Journal, Unanswered, fingerprint
+from allora_mqtt.store.entries import SPOOL, Incoming, Unanswered, fingerprint
+from allora_mqtt.store.journal import Journal
 
 log = logging.getLogger(__name__)
 

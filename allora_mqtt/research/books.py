@@ -15,12 +15,12 @@ from sqlalchemy.pool import NullPool
 
 from allora_mqtt import __version__
 from allora_mqtt.protocol.messages import Side
-from allora_mqtt.research.backtest import Moment
 from allora_mqtt.research.figures import Outcome, by_day, figures
 from allora_mqtt.research.prices import Bar
 from allora_mqtt.research.problems import Problem, ResearchError
 from allora_mqtt.research.result import PredictionSource, Result, TopicResult, Warned
 from allora_mqtt.research.rows import utc
+from allora_mqtt.research.run import Moment
 from allora_mqtt.research.summary import few_trades, joined, thinned, topic_result, trade_result
 from allora_mqtt.research.trades import Trade
 from allora_mqtt.store.database import sqlite_path

@@ -7,10 +7,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from allora_mqtt.protocol.runtime import RuntimeSettings
-from allora_mqtt.research.backtest import Assumptions, Backtest, Run
+from allora_mqtt.research.backtest import Backtest
 from allora_mqtt.research.predictions import Known, Skill, in_order, of_topics, read_predictions, synthetic
 from allora_mqtt.research.prices import Series, read_bars, read_ticks
 from allora_mqtt.research.problems import Problem, ResearchError
+from allora_mqtt.research.run import Assumptions, Run
 from allora_mqtt.simulator.universe import Universe
 from allora_mqtt.trading.strategy import GROUP, installed
 

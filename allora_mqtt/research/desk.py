@@ -6,11 +6,11 @@ from pathlib import Path
 from allora_mqtt.files import write_whole
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.research import report
-from allora_mqtt.research.backtest import Assumptions
 from allora_mqtt.research.case import Case, Request, open_case, try_case
 from allora_mqtt.research.problems import Problem, ResearchError
 from allora_mqtt.research.result import Result, SweepResult, parse_result
 from allora_mqtt.research.rows import read_text
+from allora_mqtt.research.run import Assumptions
 from allora_mqtt.research.steps import count
 from allora_mqtt.research.summary import result_of
 from allora_mqtt.research.sweep import Split, try_all

@@ -7,9 +7,9 @@ from decimal import Decimal
 from statistics import fmean, stdev
 from typing import Final
 
-from allora_mqtt.research.backtest import Moment
 from allora_mqtt.research.result import DayResult, Figures
 from allora_mqtt.research.rows import utc
+from allora_mqtt.research.run import Moment
 from allora_mqtt.research.trades import Trade
 
 DAYS_PER_YEAR: Final = 365

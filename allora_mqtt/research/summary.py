@@ -7,7 +7,6 @@ from typing import Final, TypeVar
 
 from allora_mqtt import __version__
 from allora_mqtt.protocol.runtime import RuntimeSettings
-from allora_mqtt.research.backtest import Assumptions, Moment, Run
 from allora_mqtt.research.case import Case
 from allora_mqtt.research.figures import Outcome, by_day, figures
 from allora_mqtt.research.predictions import Known
@@ -26,6 +25,7 @@ from allora_mqtt.research.result import (
     Warned,
 )
 from allora_mqtt.research.rows import digest, utc
+from allora_mqtt.research.run import Assumptions, Moment, Run
 from allora_mqtt.research.trades import Trade
 from allora_mqtt.simulator.ledger import TAKER_FEE
 

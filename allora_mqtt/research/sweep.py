@@ -16,11 +16,11 @@ from typing import Final
 
 from allora_mqtt import __version__
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
-from allora_mqtt.research.backtest import Assumptions
 from allora_mqtt.research.case import Case, try_case
 from allora_mqtt.research.problems import Problem, ResearchError
 from allora_mqtt.research.result import Figures, SweepCell, SweepResult, Warned
 from allora_mqtt.research.rows import utc
+from allora_mqtt.research.run import Assumptions
 from allora_mqtt.research.summary import FEW_TRADES, assumptions_view, cautions, figures_of, prediction_source, sources
 from allora_mqtt.simulator.universe import Universe
 

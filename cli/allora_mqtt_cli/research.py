@@ -13,12 +13,12 @@ from rich.text import Text
 from allora_mqtt.protocol.errors import Rejected, excerpt
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
 from allora_mqtt.research import desk
-from allora_mqtt.research.backtest import Assumptions
 from allora_mqtt.research.case import Request
 from allora_mqtt.research.predictions import Skill
 from allora_mqtt.research.problems import Problem, ResearchError
 from allora_mqtt.research.result import Figures, Result, SweepResult, Warned
 from allora_mqtt.research.rows import to_day, to_span_s
+from allora_mqtt.research.run import Assumptions
 from allora_mqtt.research.sweep import Grid, Split, rank_agreement
 from allora_mqtt_cli import render
 from allora_mqtt_cli.errors import CliError, ExitCode

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from allora_mqtt.control import desired as rules
+from allora_mqtt.control.accepted import Outcome
 from allora_mqtt.control.desired import Desired
-from allora_mqtt.control.dispatcher import Dispatcher, Outcome
+from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.inbox import Inbox
 from allora_mqtt.control.lookout import Lookout
 from allora_mqtt.control.ordering import WaitingPolicy
@@ -32,7 +33,8 @@ from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.journal import Changes, Journal
+from allora_mqtt.store.entries import Changes
+from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
 from tests.guarantees.broker_model import Broker, Connack, Delivery, Line, Message, Puback, Publish, Suback, Subscribe
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
-from allora_mqtt.research.backtest import Assumptions
 from allora_mqtt.research.case import Case, try_case
 from allora_mqtt.research.predictions import Skill, synthetic
 from allora_mqtt.research.prices import read_bars
+from allora_mqtt.research.run import Assumptions
 from allora_mqtt.research.summary import figures_of
 from allora_mqtt.research.sweep import Grid, Split, try_all
 from allora_mqtt.simulator.universe import Universe

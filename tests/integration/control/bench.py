@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from allora_mqtt.control import desired as rules
+from allora_mqtt.control.accepted import Outcome
 from allora_mqtt.control.desired import Desired
-from allora_mqtt.control.dispatcher import Dispatcher, Outcome
+from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.inbox import Inbox
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.control.outbox import Outbox

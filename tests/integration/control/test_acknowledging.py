@@ -9,7 +9,7 @@ import pytest
 from allora_mqtt.protocol.commands import Mode, SetConfig, SetMode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.settings import DefaultMode
-from allora_mqtt.store.journal import Incoming, Recorded
+from allora_mqtt.store.entries import Incoming, Recorded
 from tests.integration.control.bench import Bench, Clock, life
 
 MODE = "bot/mode/set"

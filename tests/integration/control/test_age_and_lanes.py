@@ -12,7 +12,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
-from allora_mqtt.store.journal import Changes
+from allora_mqtt.store.entries import Changes
 from tests.integration.control.bench import Clock, life
 
 MODE = "bot/mode/set"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from allora_mqtt.control.dispatcher import Accepted
+from allora_mqtt.control.accepted import Accepted
 from allora_mqtt.protocol.commands import Mode
 from tests.integration.control.bench import Clock, life
 

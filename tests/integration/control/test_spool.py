@@ -17,7 +17,7 @@ from allora_mqtt.protocol.commands import Mode, Ping, SetConfig, SetMode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
-from allora_mqtt.store.journal import Incoming, Recorded
+from allora_mqtt.store.entries import Incoming, Recorded
 from allora_mqtt.transport.spool import SpoolFolder
 from tests.integration.control.bench import Bench, Clock, life
 

@@ -8,7 +8,8 @@ from allora_mqtt.control.desired import Desired, at_start, changes, with_mode
 from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.settings import DefaultMode
-from allora_mqtt.store.journal import STOOD_DOWN, Saved
+from allora_mqtt.store.entries import Saved
+from allora_mqtt.store.journal import STOOD_DOWN
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WAS_ACTIVE = {"mode": {"mode": "ACTIVE", "since": NOW.isoformat(), "reason": "command", "seq": 7}}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from allora_mqtt.research.backtest import Assumptions
 from allora_mqtt.research.predictions import Skill, synthetic
 from allora_mqtt.research.problems import ResearchError
+from allora_mqtt.research.run import Assumptions
 from tests.unit.research.things import HOUR_S, UNIVERSE, Ohlc, backtest, bars, hour, known, series
 
 CALM: Ohlc = (50000, 50100, 49900, 50000)

@@ -32,7 +32,7 @@ hour  what happens                                                              
 
 from decimal import Decimal
 
-from allora_mqtt.research.backtest import Assumptions
+from allora_mqtt.research.run import Assumptions
 from tests.unit.research.things import backtest, bars, hour, known, series
 
 HISTORY = bars(

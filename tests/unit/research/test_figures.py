@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from allora_mqtt.protocol.messages import Side
-from allora_mqtt.research.backtest import Moment
 from allora_mqtt.research.figures import Outcome, by_day, figures, max_drawdown_pct
+from allora_mqtt.research.run import Moment
 from allora_mqtt.research.trades import Trade
 from tests.unit.research.things import START, hour
 

@@ -5,13 +5,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from allora_mqtt.research.backtest import Assumptions
 from allora_mqtt.research.case import Case
 from allora_mqtt.research.plots import wilson_pct
 from allora_mqtt.research.predictions import Skill
 from allora_mqtt.research.problems import ResearchError
 from allora_mqtt.research.report import render
 from allora_mqtt.research.result import Result, SweepCell, SweepResult, parse_result
+from allora_mqtt.research.run import Assumptions
 from allora_mqtt.research.summary import MAX_POINTS, joined, result_of, thinned
 from allora_mqtt.research.sweep import rank_agreement
 from tests.unit.research.test_by_hand import HISTORY, PREDICTIONS

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.protocol.runtime import RuntimeSettings
-from allora_mqtt.research.backtest import Assumptions, Backtest
+from allora_mqtt.research.backtest import Backtest
 from allora_mqtt.research.predictions import Known
 from allora_mqtt.research.prices import Bar, Series
+from allora_mqtt.research.run import Assumptions
 from allora_mqtt.simulator.universe import Universe
 
 UNIVERSE: Final = Universe.load()

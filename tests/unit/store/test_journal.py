@@ -14,7 +14,8 @@ from allora_mqtt.protocol.commands import Envelope, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import ErrorInfo, Response, Status
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.journal import Changes, Incoming, Journal, Saved, Unanswered, Unfinished, fingerprint, mode_state
+from allora_mqtt.store.entries import Changes, Incoming, Saved, Unanswered, Unfinished, fingerprint
+from allora_mqtt.store.journal import Journal, mode_state
 from tests.unit.store.conftest import NOW, count_commits, hold, rows, settled, url_of
 
 ROOT = Path(__file__).parents[3]
