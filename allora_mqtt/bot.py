@@ -69,8 +69,9 @@ from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.records import order_view
 from allora_mqtt.trading.signals import Signals
 from allora_mqtt.trading.strategy import Strategies
+from allora_mqtt.transport.connection import Endpoint, Subscription, Will
 from allora_mqtt.transport.embedded_broker import BrokerUnusable
-from allora_mqtt.transport.mqtt import Endpoint, MqttLink, Subscription, Will
+from allora_mqtt.transport.mqtt import MqttLink
 from allora_mqtt.transport.spool import SpoolFolder
 from allora_mqtt.welcome import greeting, program_name
 

@@ -22,8 +22,8 @@ from allora_mqtt.settings import MAINNET_URL, TESTNET_URL, Network, Settings, ma
 from allora_mqtt.simulator_process import SimulatorProcess, simulator_key
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.migrate import migrate
+from allora_mqtt.transport.connection import Endpoint
 from allora_mqtt.transport.embedded_broker import EmbeddedBroker
-from allora_mqtt.transport.mqtt import Endpoint
 
 log = logging.getLogger(__name__)
 

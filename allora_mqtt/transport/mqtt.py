@@ -9,7 +9,6 @@ import logging
 import random
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import paho.mqtt.client as paho
@@ -21,6 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from allora_mqtt.control.wire import Listener, Packet
 from allora_mqtt.settings import MqttSettings
+from allora_mqtt.transport.connection import Endpoint, Subscription, Will
 from allora_mqtt.transport.sockets import SocketDriver
 
 log = logging.getLogger(__name__)
@@ -36,49 +36,6 @@ _LASTING_S: Final = 10.0
 """A connection that was lost sooner counts as a failed one: two clients with one id would take turns without end."""
 _TAKEN_OVER: Final = "Session taken over"
 _UNSUPPORTED_VERSION: Final = frozenset({"Unsupported protocol version", "Unspecified error", "Protocol error"})
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the broker is.
-
-    Attributes:
-        embedded: whether it is the bot's own, which speaks 3.1.1 only.
-    """
-
-    host: str
-    port: int
-    embedded: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A topic filter.
-
-    Attributes:
-        keep_retain_flag: MQTT 5: deliver live messages with the retain flag their sender set.
-        is_essential: whether the bot cannot work without it; if so its messages wait for the bot while it is away.
-    """
-
-    topic_filter: str
-    keep_retain_flag: bool = False
-    is_essential: bool = True
-
-    @property
-    def qos(self) -> int:
-        """The quality of service that is asked for."""
-        return int(self.is_essential)
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker says of us when we vanish."""
-
-    topic: str
-    payload: bytes
 
 
 class ConnectFailed(Exception):  # noqa: N818 - it names what happened

@@ -11,8 +11,9 @@ import pytest
 
 from allora_mqtt.control.wire import Packet
 from allora_mqtt.settings import MqttSettings
+from allora_mqtt.transport.connection import Endpoint, Subscription, Will
 from allora_mqtt.transport.embedded_broker import EmbeddedBroker, PortTaken
-from allora_mqtt.transport.mqtt import Endpoint, MqttLink, Subscription, Will
+from allora_mqtt.transport.mqtt import MqttLink
 from tests.support.mosquitto import Mosquitto
 from tests.support.net import free_port
 
