@@ -198,9 +198,9 @@ class Reporter:
             off = f"{abs(wrong_s):.0f} s {'ahead of' if wrong_s > 0 else 'behind'}"
             message = f"The clock of this machine is {off} the exchange's: no entries until it is set right."
             found.append(Warn(code=WarningCode.WRONG_CLOCK, message=message))
-        if self._engine is not None and (foreign := self._engine.portfolio.foreign()):
-            message = f"Positions that the bot did not open are left alone: {', '.join(foreign)}."
-            found.append(Warn(code=WarningCode.FOREIGN_POSITION, message=message))
+        if self._engine is not None:
+            adoption = self._engine.adoption
+            found += views.position_warnings(self._engine.portfolio, {} if adoption is None else adoption.refused)
         return found + self.key_warnings
 
     # Observer

@@ -1,6 +1,6 @@
 """What dashboards see, made of what trading knows. Values in, values out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Context, Decimal
 from typing import Final
@@ -11,7 +11,8 @@ from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote
 from allora_mqtt.protocol.books import Performance, TopicResult
 from allora_mqtt.protocol.commands import Switch
-from allora_mqtt.protocol.messages import Account, CryptoState, Position, Requests, Side, SignalView
+from allora_mqtt.protocol.errors import WarningCode
+from allora_mqtt.protocol.messages import Account, CryptoState, Position, Requests, Side, SignalView, Warn
 from allora_mqtt.store.predictions import HitRate
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.skill import Skill
@@ -54,6 +55,24 @@ def position(state: PositionState, portfolio: Portfolio, quote: Quote | None) ->
         # An entry is on the exchange a moment before the answer to it is here.
         ours=state.symbol in portfolio.holdings or state.symbol in portfolio.pending,
     )
+
+
+def position_warnings(portfolio: Portfolio, refused: Mapping[str, str]) -> list[Warn]:
+    """Return what `status` points out about positions that somebody else opened.
+
+    Args:
+        portfolio: says whose they are.
+        refused: why one was not adopted, by symbol.
+    """
+    found = []
+    if foreign := portfolio.foreign():
+        named = [f"{symbol} ({refused[symbol]})" if symbol in refused else symbol for symbol in foreign]
+        message = f"Positions that the bot did not open are left alone: {', '.join(named)}."
+        found.append(Warn(code=WarningCode.FOREIGN_POSITION, message=message))
+    if adopted := [symbol for symbol, holding in portfolio.holdings.items() if holding.is_adopted]:
+        message = f"Positions that somebody else opened are the bot's own now: {', '.join(adopted)}."
+        found.append(Warn(code=WarningCode.ADOPTED_POSITION, message=message))
+    return found
 
 
 def account(portfolio: Portfolio, now: datetime) -> Account | None:

@@ -46,6 +46,8 @@ class WarningCode(StrEnum):
     SYMBOL_SKIPPED = "SYMBOL_SKIPPED"
     HAS_POSITION = "HAS_POSITION"
     FOREIGN_POSITION = "FOREIGN_POSITION"
+    ADOPTED_POSITION = "ADOPTED_POSITION"
+    """Somebody else opened it, and the bot has made it its own."""
     DUPLICATE_INSTANCE = "DUPLICATE_INSTANCE"
     WRONG_CLOCK = "WRONG_CLOCK"
     KEY_UNUSABLE = "KEY_UNUSABLE"

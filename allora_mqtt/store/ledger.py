@@ -151,6 +151,10 @@ class Ledger:
         """Store a position of ours, or what changed of it."""
         await self._database.write(lambda connection: upsert.put(connection, positions, row))
 
+    async def adopt_position(self, row: Mapping[str, Any]) -> None:
+        """Store a position that somebody else opened as ours, and the trade that it is as well."""
+        await self._database.write(lambda connection: booking.adopt(connection, row))
+
     async def close_position(self, position_id: str, at: datetime, reason: str, closed_pnl_usd: Decimal) -> None:
         """Store that a position of ours is gone, and why."""
         closed = {"closed_at": at, "close_reason": reason, "closed_pnl_usd": closed_pnl_usd}

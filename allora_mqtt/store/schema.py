@@ -22,6 +22,8 @@ from sqlalchemy import (
     text,
 )
 
+ADOPTED: Final = "adopted"
+"""Why a position is the bot's own that somebody else opened."""
 _NANO: Final = 9
 _WIDE: Final = Context(prec=100)
 
@@ -301,8 +303,12 @@ positions = Table(
     Column("closed_at", Moment, index=True),
     Column("close_reason", Text),
     Column("closed_pnl_usd", Money),
+    Column("open_reason", String(16)),
 )
-"""Positions the bot opened; `position_id` is the entry order's id, `expires_at` when the prediction's horizon ends."""
+"""Positions the bot opened or adopted; `position_id` is the entry order's id, `expires_at` when the prediction's
+horizon ends; `open_reason` is `adopted` where somebody else opened it."""
+
+Index("ix_positions_close_reason_symbol_closed_at", positions.c.close_reason, positions.c.symbol, positions.c.closed_at)
 
 equity = Table(
     "equity",

@@ -11,6 +11,7 @@ from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
+from allora_mqtt.store.schema import ADOPTED
 from allora_mqtt.trading.risk import Book, EntryPlan
 from allora_mqtt.trading.strategy import gap_pct
 
@@ -22,13 +23,16 @@ VISIBLE_AFTER: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A position that the bot opened.
+    """A position that the bot opened or adopted.
 
     Attributes:
-        position_id: the id of the entry order.
+        position_id: the id of the entry order; one of its own for an adopted position.
         size: in coins, above zero.
+        signal_id: empty for an adopted position.
+        opened_at: when the entry was sent, or the position adopted.
         expires_at: when the horizon of the prediction that it rests on ends.
         seen: whether the exchange has shown it in the account yet.
+        is_adopted: whether somebody else opened it.
     """
 
     position_id: str
@@ -43,6 +47,7 @@ class Holding:
     opened_at: datetime
     expires_at: datetime
     seen: bool = False
+    is_adopted: bool = False
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -59,6 +64,7 @@ class Holding:
             signal_id=row["signal_id"],
             opened_at=row["opened_at"],
             expires_at=row["expires_at"],
+            is_adopted=row["open_reason"] == ADOPTED,
         )
 
     def row(self) -> dict[str, Any]:
@@ -75,6 +81,7 @@ class Holding:
             "signal_id": self.signal_id,
             "opened_at": self.opened_at,
             "expires_at": self.expires_at,
+            "open_reason": ADOPTED if self.is_adopted else None,
         }
 
 

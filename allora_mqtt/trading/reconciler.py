@@ -118,11 +118,12 @@ class Reconciler:
             self._portfolio.cooling_until[symbol] = at.timestamp() + self.settings.cooldown_s
         await self._settlement.load()
 
-    async def run(self, protect: Callable[[Holding], Awaitable[None]]) -> None:
+    async def run(self, protect: Callable[[Holding], Awaitable[None]], adopt: Callable[[], Awaitable[None]]) -> None:
         """Look until cancelled.
 
         Args:
             protect: called with a position that has no stop on the exchange.
+            adopt: called at the end of each look, to take over positions of others.
         """
         while True:
             try:
@@ -130,6 +131,7 @@ class Reconciler:
                 await self._hyperliquid.room(Use.ACCOUNT, DEEP_WEIGHT if is_deep else ACCOUNT_WEIGHT)
                 if self._hyperliquid.info_health.admits(self._clock().timestamp()):
                     await self._look(protect, deep=is_deep)
+                    await adopt()
             except BotError as error:
                 log.warning("The account could not be checked: %s", error.message)
             try:
@@ -251,6 +253,18 @@ class Reconciler:
         except BotError as error:
             # It is on the exchange whatever the disk says; stored as expected, it is found again after a restart.
             log.warning("The position in %s could not be stored: %s", symbol, error.message)
+
+    async def adopt(self, holding: Holding) -> None:
+        """Take over a position that somebody else opened; what cannot be stored is not taken over.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`.
+        """
+        row = holding.row()
+        await self._ledger.adopt_position(row)
+        self._portfolio.holdings[holding.symbol] = holding
+        noted = {name: value if isinstance(value, int) else str(value) for name, value in row.items()}
+        self._ledger.note("position_adopted", noted, holding.opened_at)
 
     async def dropped(self, symbol: str) -> None:
         """Forget an expected position: its entry did not run."""
