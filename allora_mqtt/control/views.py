@@ -1,6 +1,6 @@
 """What dashboards see, made of what trading knows. Values in, values out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Context, Decimal
 from typing import Final
@@ -75,20 +75,29 @@ def position_warnings(portfolio: Portfolio, refused: Mapping[str, str]) -> list[
     return found
 
 
+def cash_warning(unclear: Collection[str]) -> list[Warn]:
+    """Return what `status` points out about lines of the exchange's ledger that nobody can read."""
+    if not unclear:
+        return []
+    message = f"Whether these moved money is not clear, so they count as results: {', '.join(unclear)}."
+    return [Warn(code=WarningCode.CASH_FLOW_UNKNOWN, message=message)]
+
+
 def account(portfolio: Portfolio, now: datetime) -> Account | None:
     """Return how the account is doing, or None while it is not known."""
     state, results = portfolio.account, portfolio.results
     if state is None or results is None:
         return None
+    counted_usd = state.equity_usd if portfolio.counted_usd is None else portfolio.counted_usd
     return Account(
         equity_usd=_cents(state.equity_usd),
         withdrawable_usd=_cents(state.withdrawable_usd),
         margin_used_usd=_cents(state.margin_used_usd),
         exposure_usd=_cents(portfolio.exposure_usd()),
         unrealized_pnl_usd=_cents(sum((each.unrealized_pnl_usd for each in state.positions.values()), Decimal(0))),
-        daily_pnl_usd=_cents(state.equity_usd - results.day_start_usd),
-        daily_pnl_pct=_cents(results.daily_pct(state.equity_usd)),
-        drawdown_pct=_cents(results.drawdown_pct(state.equity_usd)),
+        daily_pnl_usd=_cents(results.daily_usd(counted_usd)),
+        daily_pnl_pct=_cents(results.daily_pct(counted_usd)),
+        drawdown_pct=_cents(results.drawdown_pct(counted_usd)),
         updated_at=now,
     )
 

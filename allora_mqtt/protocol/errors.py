@@ -49,6 +49,8 @@ class WarningCode(StrEnum):
     ADOPTED_POSITION = "ADOPTED_POSITION"
     """Somebody else opened it, and the bot has made it its own."""
     DUPLICATE_INSTANCE = "DUPLICATE_INSTANCE"
+    CASH_FLOW_UNKNOWN = "CASH_FLOW_UNKNOWN"
+    """The exchange's ledger has something that the bot cannot tell from profit or loss."""
     WRONG_CLOCK = "WRONG_CLOCK"
     KEY_UNUSABLE = "KEY_UNUSABLE"
     """The key may not trade for the account: unknown, expired, or somebody else's."""

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
+from allora_mqtt.protocol.books import ADOPTED
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.store import upsert
 from allora_mqtt.store.round_trips import BookedFill, RoundTrip, follow
-from allora_mqtt.store.schema import ADOPTED, day_results, fills, funding, positions, trades
+from allora_mqtt.store.schema import day_results, fills, funding, positions, trades
 
 _ZERO: Final = Decimal(0)
 

@@ -22,8 +22,6 @@ from sqlalchemy import (
     text,
 )
 
-ADOPTED: Final = "adopted"
-"""Why a position is the bot's own that somebody else opened."""
 _NANO: Final = 9
 _WIDE: Final = Context(prec=100)
 
@@ -316,7 +314,20 @@ equity = Table(
     Column("at", Moment, primary_key=True),
     Column("equity_usd", Money, nullable=False),
     Column("exposure_usd", Money, nullable=False),
+    Column("steady_usd", Money),
 )
+"""`steady_usd` is what the equity would be without deposits and withdrawals, in proportion: results show in it alone.
+Empty for points from before it was kept."""
+
+cash_flows = Table(
+    "cash_flows",
+    metadata,
+    Column("flow_id", String(64), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("amount_usd", Money),
+    Column("at", Moment, nullable=False, index=True),
+)
+"""Money that came into the account (above zero) or left it; `amount_usd` is empty where that cannot be told."""
 
 events = Table(
     "events",

@@ -338,7 +338,8 @@ class Engine:
             (not self._gate.is_open, f"no entries in {self._orders.mode}"),
             (not self._executor.may_open, "the exchange takes no more actions for a while"),
             (self.clock_wrong_by_s() is not None, "the clock of this machine is wrong"),
-            (bool(self.reconciler.trips), "a limit on losses was reached"),
+            (bool(self.reconciler.losses.trips), "a limit on losses was reached"),
+            (self.reconciler.losses.cash.is_waiting, "money has moved, and it is not known yet why"),
             *((one.is_open, f"the breaker {one.name} is open") for one in self.feed.dependencies()),
             ((prediction.topic_id, prediction.at) in self._entered, "this prediction has been traded on"),
             (account is None or abs(now.timestamp() - account.at) > _MAX_ACCOUNT_AGE_S, "the account is not known"),
@@ -356,7 +357,8 @@ class Engine:
             symbol in self._orders.active
             and account is not None
             and symbol not in account.positions
-            and not self.reconciler.trips
+            and not self.reconciler.losses.trips
+            and not self.reconciler.losses.cash.is_waiting
             and self.clock_wrong_by_s() is None
             and len(notional) <= settings.max_open_positions
             and notional.get(symbol, Decimal(0)) <= settings.max_symbol_exposure_usd
