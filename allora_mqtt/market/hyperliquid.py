@@ -289,8 +289,8 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
 
-        async def ask(start_ms: int) -> Page[Fill]:
-            call = partial(self._info.user_fills_by_time, self._account, start_ms)
+        async def ask(start_ms: int, end_ms: int | None) -> Page[Fill]:
+            call = partial(self._info.user_fills_by_time, self._account, start_ms, end_ms)
             return await self._read(
                 "userFillsByTime", "the fills", call, partial(parse_page, partial(parse_fills, account=self._account))
             )
@@ -307,8 +307,8 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
 
-        async def ask(start_ms: int) -> Page[FundingPayment]:
-            call = partial(self._info.user_funding_history, self._account, start_ms)
+        async def ask(start_ms: int, end_ms: int | None) -> Page[FundingPayment]:
+            call = partial(self._info.user_funding_history, self._account, start_ms, end_ms)
             return await self._read("userFunding", "the funding", call, partial(parse_page, parse_fundings))
 
         payments = await read_pages(ask, since_ms, _FUNDINGS_PER_PAGE, _MAX_FUNDING_PAGES)
@@ -324,8 +324,8 @@ class Hyperliquid:
         """
         parse = partial(parse_cash_flows, account=self._account, unified=is_unified(await self.account_mode()))
 
-        async def ask(start_ms: int) -> Page[CashFlow]:
-            call = partial(self._info.user_non_funding_ledger_updates, self._account, start_ms)
+        async def ask(start_ms: int, end_ms: int | None) -> Page[CashFlow]:
+            call = partial(self._info.user_non_funding_ledger_updates, self._account, start_ms, end_ms)
             what = "deposits and withdrawals"
             return await self._read("userNonFundingLedgerUpdates", what, call, partial(parse_page, parse))
 

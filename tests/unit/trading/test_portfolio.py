@@ -55,21 +55,18 @@ def test_moved_money_changes_no_result(amount: str) -> None:
 
 def test_an_emptied_account_keeps_its_results_until_money_comes_back_days_later() -> None:
     empty = START.moved(Decimal(-900), Decimal(0))
-    assert (empty.daily_pct(Decimal(0)), empty.daily_usd(Decimal(0)), empty.steady_usd(Decimal(0))) == (-10, -100, 900)
+    assert [empty.daily_pct(Decimal(0)), empty.daily_usd(Decimal(0)), empty.steady_usd(Decimal(0))] == [-10, -100, 900]
     tomorrow = empty.at(Decimal(0), NOW + timedelta(days=1))
-    assert (tomorrow.daily_pct(Decimal(0)), tomorrow.daily_usd(Decimal(0)), tomorrow.peak_usd) == (0, 0, 1000)
+    assert [tomorrow.daily_pct(Decimal(0)), tomorrow.daily_usd(Decimal(0)), tomorrow.peak_usd] == [0, 0, 1000]
     back = tomorrow.moved(Decimal(450), Decimal(450)).at(Decimal(450), NOW + timedelta(days=1))
-    assert (back.daily_pct(Decimal(450)), back.daily_usd(Decimal(450)), back.drawdown_pct(Decimal(450))) == (0, 0, 10)
+    assert [back.daily_pct(Decimal(450)), back.daily_usd(Decimal(450)), back.drawdown_pct(Decimal(450))] == [0, 0, 10]
 
 
 def test_the_first_deposit_is_what_losses_are_counted_from() -> None:
     empty = Results(NOW.date(), Decimal(0), Decimal(0))
     funded = empty.moved(Decimal(1000), Decimal(1000)).at(Decimal(1000), NOW)
-    assert (funded.daily_pct(Decimal(900)), funded.drawdown_pct(Decimal(900)), funded.daily_usd(Decimal(900))) == (
-        -10,
-        10,
-        -100,
-    )
+    left = Decimal(900)
+    assert [funded.daily_pct(left), funded.drawdown_pct(left), funded.daily_usd(left)] == [-10, 10, -100]
 
 
 def test_results_of_an_earlier_version_are_read() -> None:
