@@ -85,29 +85,26 @@ class Cash:
             return []
         self._seen = account.cash_usd, realised_usd
         odd_usd = self._odd_usd(account.cash_usd, realised_usd)
-        if odd_usd is not None and abs(odd_usd) <= max(_LEAST_USD, account.equity_usd * _LEAST_SHARE):
+        bound = max(_LEAST_USD, account.equity_usd * _LEAST_SHARE)
+        is_odd = odd_usd is None or abs(odd_usd) > bound
+        if not is_odd and not self.is_waiting and self._was_asked(now):
             self._conclude()
-            return [] if self._asked_within(_ASK_EVERY, now) else await self._new(account, now)
-        is_patient = self._odd_since is None or timedelta(0) <= now - self._odd_since < _PATIENCE
-        flows: list[CashFlow] | None = None
-        if self._odd_since is None or not is_patient:
-            # Asked at once, and once more before it is taken for a result.
-            flows = await self._new(account, now)
-        self._odd_since = self._odd_since or now
-        if flows:
-            return flows
-        if is_patient and (odd_usd is not None or flows is None):
+            return []
+        flows = await self._new(account, now)
+        is_explained = flows is not None if odd_usd is None else abs(odd_usd - sum_of(flows or [])) <= bound
+        if not is_explained and (self._odd_since is None or timedelta(0) <= now - self._odd_since < _PATIENCE):
+            # The account may show what the ledger does not tell yet, and the other way round.
+            self._odd_since = self._odd_since or now
             return None
-        self._conclude()
-        return []
-
-    def counted(self, flows: list[CashFlow]) -> None:
-        """Note that these have been counted, and stored."""
-        if self._settled is None:
+        for flow in flows or []:
+            self._tell(flow)
+        if not flows:
             self._conclude()
-        else:
-            cash_usd, realised_usd = self._settled
-            self._settled = cash_usd + sum_of(flows), realised_usd
+        return flows or []
+
+    def counted(self) -> None:
+        """Note that what was returned last has been counted, and stored."""
+        self._conclude()
 
     def _odd_usd(self, cash_usd: Decimal, realised_usd: Decimal) -> Decimal | None:
         """Return what has moved that fills do not explain; None at the first look of a run."""
@@ -119,8 +116,8 @@ class Cash:
         """Take what was seen for explained: by fills and funding, or as a result that nobody explains."""
         self._settled, self._odd_since = self._seen, None
 
-    def _asked_within(self, span: timedelta, now: datetime) -> bool:
-        return self._asked_at is not None and timedelta(0) <= now - self._asked_at < span
+    def _was_asked(self, now: datetime) -> bool:
+        return self._asked_at is not None and timedelta(0) <= now - self._asked_at < _ASK_EVERY
 
     async def _new(self, account: AccountState, now: datetime) -> list[CashFlow] | None:
         """Return what this equity shows and was not counted before; None when that could not be asked."""
@@ -138,8 +135,6 @@ class Cash:
         shown = [flow for flow in new if flow.time_ms <= shown_until_ms]
         # What is younger than this picture of the account counts with the next one.
         self._asked_at = now if len(shown) == len(new) else None
-        for flow in shown:
-            self._tell(flow)
         return shown
 
     def _tell(self, flow: CashFlow) -> None:

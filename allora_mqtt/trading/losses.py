@@ -137,7 +137,7 @@ class Losses:
             results = results.moved(moved_usd, equity_usd)
         await self._ledger.count_cash_flows([_row(flow) for flow in flows], self._state(results))
         self._portfolio.results = results
-        self.cash.counted(flows)
+        self.cash.counted()
 
     def _trip(self, equity_usd: Decimal, settings: RuntimeSettings, now: datetime) -> None:
         results = self._portfolio.results

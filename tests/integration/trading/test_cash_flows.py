@@ -134,6 +134,23 @@ async def test_money_that_is_gone_before_the_ledger_says_so_opens_nothing_and_le
     await bench.holding("ETH")
 
 
+async def test_money_that_the_ledger_tells_of_before_the_account_shows_it_is_counted_when_it_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allora_mqtt.trading.cash._PATIENCE", timedelta(seconds=5))
+    bot = await bench.start({}, max_daily_loss_pct=5)
+    await shows(bot, 10_000)
+    bench.faults({"path": "/info", "type": "clearinghouseState", "kind": "lagging_state", "seconds": 2})
+    await move(bench, -5_000)
+    monkeypatch.setattr("allora_mqtt.trading.cash._ASK_EVERY", timedelta(0))
+    await until(lambda: bot.engine.reconciler.losses.cash.is_waiting, "the ledger is ahead")
+    monkeypatch.setattr("allora_mqtt.trading.cash._ASK_EVERY", timedelta(hours=1))
+    await shows(bot, 5_000)
+    assert bot.seen.trips == []
+    assert counted(bench) == [-5_000]
+    assert figures(bot, bench)["daily_pnl_pct"] == 0
+
+
 async def test_nothing_enters_while_it_is_not_known_where_money_has_gone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
