@@ -351,6 +351,7 @@ async def _build_trading(
         settings.bot.standby_exits,
         _now,
         reporter,
+        adopts=settings.bot.adopt_positions,
     )
 
 

@@ -175,6 +175,8 @@ class BotSettings(_Group):
     command_max_age_s: Annotated[float, Field(ge=1)] = 60
     on_stop: Literal["keep", "flatten"] = "keep"
     standby_exits: Literal["manage", "hold"] = "manage"
+    adopt_positions: bool = False
+    """Whether positions of active coins that somebody else opened become the bot's own."""
     quote_interval_s: Annotated[float, Field(ge=0.2, le=60)] = 3
     """How often all prices are asked for: one request of weight 20 out of 1200 a minute."""
     reconcile_interval_s: Annotated[float, Field(ge=1, le=3600)] = 30

@@ -147,7 +147,7 @@ class BotHandlers:
                 continue
             message = "Another bot uses this base topic; stop one of the two, or give it another MQTT_BASE_TOPIC."
             raise Rejected(ErrorCode.DUPLICATE_INSTANCE, message)
-        trips = self._engine.reconciler.trips
+        trips = self._engine.reconciler.losses.trips
         if trips:
             what = "; ".join(f"{name}: {trip.reason}" for name, trip in trips.items())
             raise Rejected(ErrorCode.BREAKER_OPEN, f"{what}. Send reset_breaker to go on all the same.")
@@ -222,7 +222,7 @@ class BotHandlers:
         return Outcome({})
 
     async def _reset_breaker(self, body: commands.ResetBreaker, _seq: int, _desired: Desired) -> Outcome:
-        names: list[JsonValue] = [*(await self._engine.reconciler.reset(body.breaker))]
+        names: list[JsonValue] = [*(await self._engine.reconciler.losses.reset(body.breaker))]
         names.extend(self._engine.feed.reset_breakers(body.breaker))
         self._reporter.on_market()
         return Outcome({"reset": names})

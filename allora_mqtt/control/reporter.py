@@ -198,9 +198,10 @@ class Reporter:
             off = f"{abs(wrong_s):.0f} s {'ahead of' if wrong_s > 0 else 'behind'}"
             message = f"The clock of this machine is {off} the exchange's: no entries until it is set right."
             found.append(Warn(code=WarningCode.WRONG_CLOCK, message=message))
-        if self._engine is not None and (foreign := self._engine.portfolio.foreign()):
-            message = f"Positions that the bot did not open are left alone: {', '.join(foreign)}."
-            found.append(Warn(code=WarningCode.FOREIGN_POSITION, message=message))
+        if self._engine is not None:
+            adoption = self._engine.adoption
+            found += views.position_warnings(self._engine.portfolio, {} if adoption is None else adoption.refused)
+            found += views.cash_warning(self._engine.reconciler.losses.cash.unclear.values())
         return found + self.key_warnings
 
     # Observer
@@ -375,11 +376,11 @@ class Reporter:
             for dependency in self._dependencies()
             if dependency.opened_at is not None
         ]
-        trips = {} if self._engine is None else self._engine.reconciler.trips
+        trips = {} if self._engine is None else self._engine.reconciler.losses.trips
         return opened + [BreakerView(name=name, reason=trip.reason, since=trip.since) for name, trip in trips.items()]
 
     def _overall(self) -> HealthState:
-        if self._engine is not None and self._engine.reconciler.trips:
+        if self._engine is not None and self._engine.reconciler.losses.trips:
             return HealthState.TRIPPED
         now = self._clock().timestamp()
         degraded = self._database.last_error is not None or any(one.is_troubled(now) for one in self._dependencies())

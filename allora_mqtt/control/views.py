@@ -1,6 +1,6 @@
 """What dashboards see, made of what trading knows. Values in, values out."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Context, Decimal
 from typing import Final
@@ -11,7 +11,8 @@ from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote
 from allora_mqtt.protocol.books import Performance, TopicResult
 from allora_mqtt.protocol.commands import Switch
-from allora_mqtt.protocol.messages import Account, CryptoState, Position, Requests, Side, SignalView
+from allora_mqtt.protocol.errors import WarningCode
+from allora_mqtt.protocol.messages import Account, CryptoState, Position, Requests, Side, SignalView, Warn
 from allora_mqtt.store.predictions import HitRate
 from allora_mqtt.trading.portfolio import Portfolio
 from allora_mqtt.trading.skill import Skill
@@ -56,20 +57,47 @@ def position(state: PositionState, portfolio: Portfolio, quote: Quote | None) ->
     )
 
 
+def position_warnings(portfolio: Portfolio, refused: Mapping[str, str]) -> list[Warn]:
+    """Return what `status` points out about positions that somebody else opened.
+
+    Args:
+        portfolio: says whose they are.
+        refused: why one was not adopted, by symbol.
+    """
+    found = []
+    if foreign := portfolio.foreign():
+        named = [f"{symbol} ({refused[symbol]})" if symbol in refused else symbol for symbol in foreign]
+        message = f"Positions that the bot did not open are left alone: {', '.join(named)}."
+        found.append(Warn(code=WarningCode.FOREIGN_POSITION, message=message))
+    if adopted := [symbol for symbol, holding in portfolio.holdings.items() if holding.is_adopted]:
+        message = f"Positions that somebody else opened are the bot's own now: {', '.join(adopted)}."
+        found.append(Warn(code=WarningCode.ADOPTED_POSITION, message=message))
+    return found
+
+
+def cash_warning(unclear: Collection[str]) -> list[Warn]:
+    """Return what `status` points out about lines of the exchange's ledger that nobody can read."""
+    if not unclear:
+        return []
+    message = f"Whether these moved money is not clear, so they count as results: {', '.join(unclear)}."
+    return [Warn(code=WarningCode.CASH_FLOW_UNKNOWN, message=message)]
+
+
 def account(portfolio: Portfolio, now: datetime) -> Account | None:
     """Return how the account is doing, or None while it is not known."""
     state, results = portfolio.account, portfolio.results
     if state is None or results is None:
         return None
+    counted_usd = state.equity_usd if portfolio.counted_usd is None else portfolio.counted_usd
     return Account(
         equity_usd=_cents(state.equity_usd),
         withdrawable_usd=_cents(state.withdrawable_usd),
         margin_used_usd=_cents(state.margin_used_usd),
         exposure_usd=_cents(portfolio.exposure_usd()),
         unrealized_pnl_usd=_cents(sum((each.unrealized_pnl_usd for each in state.positions.values()), Decimal(0))),
-        daily_pnl_usd=_cents(state.equity_usd - results.day_start_usd),
-        daily_pnl_pct=_cents(results.daily_pct(state.equity_usd)),
-        drawdown_pct=_cents(results.drawdown_pct(state.equity_usd)),
+        daily_pnl_usd=_cents(results.daily_usd(counted_usd)),
+        daily_pnl_pct=_cents(results.daily_pct(counted_usd)),
+        drawdown_pct=_cents(results.drawdown_pct(counted_usd)),
         updated_at=now,
     )
 

@@ -47,6 +47,7 @@ RECORDS: Final[Mapping[str, Record]] = {
     "orders": _by_time(schema.orders, "order_id", ("envelope", "nonce")),
     "signals": _by_time(schema.signals, "signal_id"),
     "equity": Record(schema.equity, schema.equity.c.at, (schema.equity.c.at,)),
+    "cash_flows": _by_time(schema.cash_flows, "flow_id"),
     "funding": _by_time(schema.funding, "funding_id"),
     "commands": Record(
         schema.bot_commands,

@@ -50,6 +50,11 @@ class AccountState:
     positions: dict[str, PositionState]
     at: float
 
+    @property
+    def cash_usd(self) -> Decimal:
+        """The equity without what open positions have won or lost so far: it moves with what is booked only."""
+        return self.equity_usd - sum((one.unrealized_pnl_usd for one in self.positions.values()), Decimal(0))
+
 
 @dataclass(frozen=True, slots=True)
 class RestingOrder:

@@ -16,7 +16,7 @@ _LIGHT: Final = frozenset(
     {"l2Book", "allMids", "clearinghouseState", "orderStatus", "spotClearinghouseState", "exchangeStatus"}
 )
 _LIGHT_WEIGHT: Final = 2
-LISTED: Final = frozenset({"userFillsByTime", "userFunding", "candleSnapshot"})
+LISTED: Final = frozenset({"userFillsByTime", "userFunding", "userNonFundingLedgerUpdates", "candleSnapshot"})
 """What the bot asks for whose answer costs the more the longer it is."""
 _OTHER_WEIGHT: Final = 20
 _BATCH_PER_WEIGHT: Final = 40

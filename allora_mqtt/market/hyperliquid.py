@@ -61,6 +61,7 @@ from allora_mqtt.market.budget import (
     info_weight,
     rows_weight,
 )
+from allora_mqtt.market.cash_flows import CashFlow, parse_cash_flows
 from allora_mqtt.market.catalog import Asset, assets_from_meta
 from allora_mqtt.market.dependency import Dependency
 from allora_mqtt.market.gate import GateClosed, GatedBody, SendGate
@@ -288,8 +289,8 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
 
-        async def ask(start_ms: int) -> Page[Fill]:
-            call = partial(self._info.user_fills_by_time, self._account, start_ms)
+        async def ask(start_ms: int, end_ms: int | None) -> Page[Fill]:
+            call = partial(self._info.user_fills_by_time, self._account, start_ms, end_ms)
             return await self._read(
                 "userFillsByTime", "the fills", call, partial(parse_page, partial(parse_fills, account=self._account))
             )
@@ -306,14 +307,31 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
 
-        async def ask(start_ms: int) -> Page[FundingPayment]:
-            call = partial(self._info.user_funding_history, self._account, start_ms)
+        async def ask(start_ms: int, end_ms: int | None) -> Page[FundingPayment]:
+            call = partial(self._info.user_funding_history, self._account, start_ms, end_ms)
             return await self._read("userFunding", "the funding", call, partial(parse_page, parse_fundings))
 
         payments = await read_pages(ask, since_ms, _FUNDINGS_PER_PAGE, _MAX_FUNDING_PAGES)
         # A position pays once an hour, so time and symbol say which payment it is.
         found = {(payment.time_ms, payment.symbol): payment for payment in payments}
         return [found[key] for key in sorted(found)]
+
+    async def cash_flows(self, since_ms: int) -> list[CashFlow]:
+        """Money moved into the account and out of it from a moment on (unix milliseconds), oldest first.
+
+        Raises:
+            BotError: EXCHANGE_UNREACHABLE.
+        """
+        parse = partial(parse_cash_flows, account=self._account, unified=is_unified(await self.account_mode()))
+
+        async def ask(start_ms: int, end_ms: int | None) -> Page[CashFlow]:
+            call = partial(self._info.user_non_funding_ledger_updates, self._account, start_ms, end_ms)
+            what = "deposits and withdrawals"
+            return await self._read("userNonFundingLedgerUpdates", what, call, partial(parse_page, parse))
+
+        flows = await read_pages(ask, since_ms, _FUNDINGS_PER_PAGE, _MAX_FUNDING_PAGES)
+        found = {flow.flow_id: flow for flow in flows}
+        return sorted(found.values(), key=lambda flow: (flow.time_ms, flow.flow_id))
 
     async def minute_closes(self, symbol: str, since_s: float, until_s: float) -> dict[int, Decimal]:
         """The closing price of each minute with a trade, by the unix second at which it began; at most the newest 5000.

@@ -1,7 +1,12 @@
 """What the answers to `trades` and `performance` hold; docs/books.md has the formula of each figure."""
 
+from typing import Final
+
 from allora_mqtt.protocol.messages import FillView, Side
 from allora_mqtt.protocol.model import Amount, Model, Timestamp
+
+ADOPTED: Final = "adopted"
+"""Why a position is the bot's own that somebody else opened."""
 
 
 class TradeView(Model):
@@ -11,7 +16,7 @@ class TradeView(Model):
     symbol: str
     side: Side
     ours: bool
-    """Whether the bot opened it."""
+    """Whether the bot opened or adopted it."""
     size: Amount
     """Coins that were entered in all."""
     open_size: Amount

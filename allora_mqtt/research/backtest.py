@@ -273,7 +273,8 @@ class Backtest:
 
     def _see_account(self, at: float, now: datetime) -> None:
         account = self._state(at)
-        self._portfolio.take(account, now)
+        self._portfolio.take(account)
+        self._portfolio.count(account.equity_usd, now)
         self._resume(account.equity_usd, at)
         results = self._portfolio.results
         reached = {} if results is None else results.tripped(account.equity_usd, self._settings)

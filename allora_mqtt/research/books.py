@@ -54,7 +54,12 @@ def read_books(url: str, start: float | None, end: float | None) -> Result:
     if not rows.equity:
         message = f"{_shown(url)} holds no equity of that time: the bot writes one a minute while it runs."
         raise ResearchError(Problem.EMPTY_RANGE, message)
-    curve = [Moment(row["at"].timestamp(), row["equity_usd"], row["equity_usd"]) for row in rows.equity]
+    # Without deposits and withdrawals, which are no results.
+    steady = [
+        (row["at"].timestamp(), row["equity_usd"] if row["steady_usd"] is None else row["steady_usd"])
+        for row in rows.equity
+    ]
+    curve = [Moment(at, equity_usd, equity_usd) for at, equity_usd in steady]
     start_usd = curve[0].equity_usd
     trades = _trades(rows)
     days = by_day(curve, start_usd)

@@ -120,6 +120,7 @@ class Account:
         closed_orders: Terminal orders, oldest first, at most 2000.
         fills: As `userFills` shows them, oldest first, at most 10000.
         fundings: As `userFunding` shows them, oldest first, at most 2000.
+        transfers: As `userNonFundingLedgerUpdates` shows them, oldest first, at most 2000.
         funding_usd: Funding ever paid, by asset index.
         volume_usd: Notional ever traded.
         action_count: Actions counted against the address budget.
@@ -139,6 +140,7 @@ class Account:
     closed_orders: list[Order] = field(default_factory=list)
     fills: list[dict[str, Any]] = field(default_factory=list)
     fundings: list[dict[str, Any]] = field(default_factory=list)
+    transfers: list[dict[str, Any]] = field(default_factory=list)
     funding_usd: dict[int, Decimal] = field(default_factory=dict)
     volume_usd: Decimal = ZERO
     action_count: int = 0

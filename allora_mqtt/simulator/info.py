@@ -199,6 +199,13 @@ def _user_funding(world: World, query: Query) -> Answer:
     return list(islice(within, _MAX_FUNDINGS))
 
 
+def _ledger_updates(world: World, query: Query) -> Answer:
+    start_ms, end_ms = _time_ms(query, "startTime"), _time_ms(query, "endTime", _NEVER_MS)
+    is_visible = _visible(world, query)
+    within = (line for line in _account(world, query).transfers if start_ms <= line["time"] <= end_ms)
+    return list(islice((line for line in within if is_visible("USDC", line["time"])), _MAX_FUNDINGS))
+
+
 def _user_role(world: World, query: Query) -> Answer:
     master = world.exchange.state.agents.get(_address(query))
     if master is not None:
@@ -244,6 +251,7 @@ INFO_HANDLERS: dict[str, Callable[[World, Query], Answer | Awaitable[Answer]]] =
     "candleSnapshot": _candle_snapshot,
     "fundingHistory": _funding_history,
     "userFunding": _user_funding,
+    "userNonFundingLedgerUpdates": _ledger_updates,
     "userRateLimit": lambda world, query: rate_limit_view(_account(world, query)),
     "userRole": _user_role,
     "extraAgents": _extra_agents,

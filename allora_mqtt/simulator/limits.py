@@ -27,6 +27,7 @@ _LINES_PER_WEIGHT = {
     "userFills": 20,
     "userFillsByTime": 20,
     "userFunding": 20,
+    "userNonFundingLedgerUpdates": 20,
 }
 
 

@@ -13,6 +13,7 @@ from allora_mqtt.simulator import info_views as views
 from allora_mqtt.simulator.account import Mode
 from allora_mqtt.simulator.faults import FAULT_RULES, FaultRule
 from allora_mqtt.simulator.market import MarketClock
+from allora_mqtt.simulator.transfers import Way, transfer
 from allora_mqtt.simulator.wire import Address
 from allora_mqtt.simulator.world import World
 
@@ -37,6 +38,12 @@ class _AccountBody(_Body):
     address: Address
     usd: Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
     mode: Mode | None = None
+
+
+class _TransferBody(_Body):
+    address: Address
+    usd: Annotated[Decimal, Field(ge=-1_000_000_000, le=1_000_000_000)]
+    way: Way = "bridge"
 
 
 class _AgentBody(_Body):
@@ -73,6 +80,7 @@ class SimApi:
             web.get("/sim/time", self.get_time),
             web.post("/sim/time", self.set_time),
             web.post("/sim/accounts", self.fund),
+            web.post("/sim/transfers", self.transfer),
             web.post("/sim/agents", self.register_agent),
             web.post("/sim/vaults", self.register_vault),
         ]
@@ -166,6 +174,17 @@ class SimApi:
             account.mode = body.mode
         self.world.save()
         return web.json_response({"address": account.address, "usd": str(account.cash_usd)})
+
+    async def transfer(self, request: web.Request) -> web.Response:
+        """Deposit money into an account, or withdraw it (below zero), as the exchange's ledger tells it."""
+        body = _validate(_TransferBody, await _json(request))
+        account, now_s = self.world.exchange.open_account(body.address), self.world.clock()
+        if account.cash_usd + body.usd < 0:
+            raise web.HTTPUnprocessableEntity(text=f"there are {account.cash_usd} USD to withdraw")
+        line = transfer(account, body.usd, body.way, int(now_s * 1000))
+        self.world.remember(account, now_s)
+        self.world.save()
+        return web.json_response(line)
 
     async def register_agent(self, request: web.Request) -> web.Response:
         """Let an agent wallet act for its master."""

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
+from allora_mqtt.protocol.books import ADOPTED
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.store import upsert
 from allora_mqtt.store.round_trips import BookedFill, RoundTrip, follow
@@ -89,6 +90,15 @@ def book_symbol(connection: Connection, symbol: str) -> None:
     _sum_funding(connection, changed.keys() | _give_funding(connection, symbol))
 
 
+def adopt(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Store a position that somebody else opened as the bot's own, together with the trade that is open for it."""
+    upsert.put(connection, positions, row)
+    trade = _newest_trade(connection, row["symbol"])
+    if trade is not None and trade.open_size:
+        _put(connection, trade)
+        _sum_funding(connection, {trade.trade_id})
+
+
 def _take_apart(connection: Connection, symbol: str, since: datetime) -> None:
     """Unbook the trades of a symbol from the last one before a time on: it may have ended later than was thought."""
     before = select(trades.c.opened_at).where(trades.c.symbol == symbol, trades.c.opened_at < since)
@@ -150,18 +160,15 @@ def _add_to_days(connection: Connection, sums: Mapping[tuple[str, str], _Sums]) 
 
 
 def _put(connection: Connection, trade: RoundTrip) -> None:
-    position = None
-    if trade.entry_order_id is not None:
-        ours = select(positions).where(positions.c.position_id == trade.entry_order_id)
-        position = connection.execute(ours).mappings().one_or_none()
+    position = _position_of(connection, trade)
     held = None if trade.closed_at is None else trade.closed_at - trade.opened_at
     row = {
         "trade_id": trade.trade_id,
-        "position_id": None if position is None else trade.entry_order_id,
+        "position_id": None if position is None else position["position_id"],
         "symbol": trade.symbol,
         "side": trade.side.value,
         "topic_id": None if position is None else position["topic_id"],
-        "signal_id": None if position is None else position["signal_id"],
+        "signal_id": None if position is None else position["signal_id"] or None,
         "opened_at": trade.opened_at,
         "last_at": trade.last_at,
         "closed_at": trade.closed_at,
@@ -181,6 +188,23 @@ def _put(connection: Connection, trade: RoundTrip) -> None:
         "pnl_nano_usd": trade.closed_pnl_usd - trade.fees_usd,
     }
     upsert.put(connection, trades, row)
+
+
+def _position_of(connection: Connection, trade: RoundTrip) -> Mapping[Any, Any] | None:
+    """Return the bot's own position that a trade is: by its entry's order, or one adopted while the trade was open."""
+    if trade.entry_order_id is not None:
+        ours = select(positions).where(positions.c.position_id == trade.entry_order_id)
+        if (position := connection.execute(ours).mappings().one_or_none()) is not None:
+            return position
+    taken = select(positions).where(
+        positions.c.symbol == trade.symbol,
+        positions.c.side == trade.side.value,
+        positions.c.open_reason == ADOPTED,
+        or_(positions.c.closed_at.is_(None), positions.c.closed_at >= trade.opened_at),
+    )
+    if trade.closed_at is not None:
+        taken = taken.where(positions.c.opened_at <= trade.closed_at)
+    return connection.execute(taken.order_by(positions.c.opened_at).limit(1)).mappings().one_or_none()
 
 
 def _reason(trade: RoundTrip, position: Mapping[Any, Any] | None) -> str | None:

@@ -246,24 +246,30 @@ def _foreign(connection: Connection, since: datetime) -> Foreign:
 
 
 def _drawdown(connection: Connection, since: datetime) -> tuple[Decimal, Decimal]:
-    """Return the deepest fall from a peak, in USD and in percent of that peak.
+    """Return the deepest fall from a peak, in USD and in percent of that peak; money that was moved is no fall.
 
-    The database finds the place by floats; the amounts are exact.
+    The database finds the place by floats; the amounts are exact. A peak from before a deposit or a withdrawal counts
+    in proportion: as what it would be of the money that was there at the fall.
     """
-    value = cast(equity.c.equity_usd, Float)
+    steady = func.coalesce(equity.c.steady_usd, equity.c.equity_usd, type_=equity.c.equity_usd.type)
+    value = cast(steady, Float)
     peak = func.max(value).over(order_by=equity.c.at)
-    points = select(equity.c.at, equity.c.equity_usd, value.label("value"), peak.label("peak"))
+    points = select(equity.c.at, equity.c.equity_usd, steady.label("steady"), value.label("value"), peak.label("peak"))
     inner = points.where(equity.c.at >= since).subquery()
-    falls = select(inner.c.at, inner.c.equity_usd).where(inner.c.peak > 0)
+    falls = select(inner.c.at, inner.c.equity_usd, inner.c.steady).where(inner.c.peak > 0)
     low = connection.execute(
         falls.order_by(((inner.c.peak - inner.c.value) / inner.c.peak).desc()).limit(1)
     ).one_or_none()
     if low is None:
         return _ZERO, _ZERO
-    until = select(equity.c.equity_usd).where(equity.c.at >= since, equity.c.at <= low.at)
+    until = select(steady).where(equity.c.at >= since, equity.c.at <= low.at)
     high: Decimal = connection.execute(until.order_by(value.desc()).limit(1)).scalar_one()
-    fall = max(high - low.equity_usd, _ZERO)
-    return fall, _share_pct(fall, high) or _ZERO
+    fall = max(high - low.steady, _ZERO)
+    if low.equity_usd != low.steady and low.steady > 0:
+        fall_usd = _WIDE.divide(fall * low.equity_usd, low.steady)
+    else:
+        fall_usd = fall
+    return fall_usd, _share_pct(fall, high) or _ZERO
 
 
 def _curve(connection: Connection, since: datetime) -> list[EquityPoint]:

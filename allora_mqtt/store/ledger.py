@@ -11,7 +11,18 @@ from sqlalchemy import Connection, Select, func, insert, select, update
 
 from allora_mqtt.store import booking, retention, upsert
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.schema import equity, events, fills, funding, orders, positions, signals, state, trades
+from allora_mqtt.store.schema import (
+    cash_flows,
+    equity,
+    events,
+    fills,
+    funding,
+    orders,
+    positions,
+    signals,
+    state,
+    trades,
+)
 
 Row = Mapping[str, Any]
 """A row of a table, by column name."""
@@ -151,6 +162,10 @@ class Ledger:
         """Store a position of ours, or what changed of it."""
         await self._database.write(lambda connection: upsert.put(connection, positions, row))
 
+    async def adopt_position(self, row: Mapping[str, Any]) -> None:
+        """Store a position that somebody else opened as ours, and the trade that it is as well."""
+        await self._database.write(lambda connection: booking.adopt(connection, row))
+
     async def close_position(self, position_id: str, at: datetime, reason: str, closed_pnl_usd: Decimal) -> None:
         """Store that a position of ours is gone, and why."""
         closed = {"closed_at": at, "close_reason": reason, "closed_pnl_usd": closed_pnl_usd}
@@ -183,9 +198,32 @@ class Ledger:
             lambda connection: {(row.topic_id, row.prediction_at) for row in connection.execute(query)}
         )
 
-    async def add_equity(self, at: datetime, equity_usd: Decimal, exposure_usd: Decimal) -> None:
-        """Store a point of the equity curve."""
-        row = {"at": at, "equity_usd": equity_usd, "exposure_usd": exposure_usd}
+    async def count_cash_flows(self, rows: Sequence[Mapping[str, Any]], values: Mapping[str, JsonValue]) -> None:
+        """Store money that was moved together with what follows from it; both or nothing."""
+
+        def work(connection: Connection) -> None:
+            for row in rows:
+                upsert.put(connection, cash_flows, row)
+            for key, value in values.items():
+                upsert.put(connection, state, {"key": key, "value": value})
+
+        await self._database.write(work)
+
+    async def known_cash_flows(self, flow_ids: Sequence[str]) -> set[str]:
+        """Return those of these ids that are of movements of money that were counted."""
+        query = select(cash_flows.c.flow_id).where(cash_flows.c.flow_id.in_(flow_ids))
+        return await self._database.read(lambda connection: set(connection.execute(query).scalars()))
+
+    async def newest_cash_flow_at(self) -> datetime | None:
+        """Return when money was last moved, of what was counted."""
+        query = select(cash_flows.c.at).order_by(cash_flows.c.at.desc()).limit(1)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+
+    async def add_equity(
+        self, at: datetime, equity_usd: Decimal, exposure_usd: Decimal, steady_usd: Decimal | None = None
+    ) -> None:
+        """Store a point of the equity curve; `steady_usd` is the equity as it would be had no money been moved."""
+        row = {"at": at, "equity_usd": equity_usd, "exposure_usd": exposure_usd, "steady_usd": steady_usd}
         await self._database.write(lambda connection: upsert.put(connection, equity, row))
 
     async def tidy(self, now: datetime) -> int:

@@ -49,7 +49,7 @@ def _removal(table: Table, key: ColumnElement[Any], ids: list[Any]) -> Callable[
 def _thinned_out(before: datetime) -> Select[Any]:
     """Select the points that go: those that are neither lowest nor highest nor newest of their hour."""
     hour = func.substr(equity.c.at, 1, 13)
-    value = cast(equity.c.equity_usd, Float)
+    value = cast(func.coalesce(equity.c.steady_usd, equity.c.equity_usd), Float)
     points = select(
         equity.c.at,
         func.row_number().over(partition_by=hour, order_by=(value, equity.c.at)).label("lowest"),

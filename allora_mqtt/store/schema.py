@@ -301,8 +301,12 @@ positions = Table(
     Column("closed_at", Moment, index=True),
     Column("close_reason", Text),
     Column("closed_pnl_usd", Money),
+    Column("open_reason", String(16)),
 )
-"""Positions the bot opened; `position_id` is the entry order's id, `expires_at` when the prediction's horizon ends."""
+"""Positions the bot opened or adopted; `position_id` is the entry order's id, `expires_at` when the prediction's
+horizon ends; `open_reason` is `adopted` where somebody else opened it."""
+
+Index("ix_positions_close_reason_symbol_closed_at", positions.c.close_reason, positions.c.symbol, positions.c.closed_at)
 
 equity = Table(
     "equity",
@@ -310,7 +314,20 @@ equity = Table(
     Column("at", Moment, primary_key=True),
     Column("equity_usd", Money, nullable=False),
     Column("exposure_usd", Money, nullable=False),
+    Column("steady_usd", Money),
 )
+"""`steady_usd` is what the equity would be without deposits and withdrawals, in proportion: results show in it alone.
+Empty for points from before it was kept."""
+
+cash_flows = Table(
+    "cash_flows",
+    metadata,
+    Column("flow_id", String(64), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("amount_usd", Money),
+    Column("at", Moment, nullable=False, index=True),
+)
+"""Money that came into the account (above zero) or left it; `amount_usd` is empty where that cannot be told."""
 
 events = Table(
     "events",

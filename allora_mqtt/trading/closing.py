@@ -131,7 +131,7 @@ class Closer:
         raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message)
 
     async def protect(self, holding: Holding) -> None:
-        """Give a position without a stop one, or close it.
+        """Give a position without a stop one, or close it; an exit that somebody else has placed for it is kept.
 
         Raises:
             BotError: neither could be done.
@@ -141,9 +141,17 @@ class Closer:
         if self._reconciler.recovery.astray(symbol, "stop", "target"):
             # It may be there already; nothing new is sent before that is known.
             return
-        outgrown = [(order.symbol, order.oid) for order in self._reconciler.ours_resting() if order.symbol == symbol]
+        ours = [order for order in self._reconciler.ours_resting() if order.symbol == symbol]
+        outgrown = [(order.symbol, order.oid) for order in ours]
+        target = self._portfolio.exit_order(symbol, "tp")
+        target_price = holding.target_price if target is None or target in ours else None
+        stop_price: Decimal | None = holding.stop_price
+        if self._portfolio.is_protected(holding):
+            stop_price, outgrown = None, []
+            if target_price is None:
+                return
         try:
-            await self._executor.protect(asset, holding.size, holding.stop_price, holding.target_price, is_long=is_long)
+            await self._executor.protect(asset, holding.size, stop_price, target_price, is_long=is_long)
         except BotError as error:
             if error.code is ErrorCode.EXCHANGE_UNREACHABLE or isinstance(error, ActionsExhausted):
                 raise

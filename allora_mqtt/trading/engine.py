@@ -24,6 +24,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.messages import Direction, Side, SignalView
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.store.predictions import HitRate
+from allora_mqtt.trading.adoption import Adoption
 from allora_mqtt.trading.closing import Closer
 from allora_mqtt.trading.exchange_watch import ExchangeWatch
 from allora_mqtt.trading.execution import Executor
@@ -71,6 +72,7 @@ class Engine:
         standby_exits: whether exit rules close positions in STANDBY.
         clock: the time, with its zone.
         observer: told what happens.
+        adopts: whether positions that somebody else opened become the bot's own.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class Engine:
         standby_exits: Literal["manage", "hold"],
         clock: Callable[[], datetime],
         observer: Observer,
+        *,
+        adopts: bool = False,
     ) -> None:
         self.feed = feed
         self.portfolio = portfolio
@@ -102,6 +106,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._entered: set[tuple[int, float]] = set()
         self._closer = Closer(feed, executor, portfolio, reconciler, clock)
+        self.adoption = Adoption(feed, executor, portfolio, reconciler, self._closer) if adopts else None
         reconciler.recovery.may_open = self._may_still_open
         feed.on_quotes = self._on_news
         feed.on_prediction = lambda _symbol: self._on_news()
@@ -117,7 +122,7 @@ class Engine:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.feed.run())
-                tasks.create_task(self.reconciler.run(self._protect))
+                tasks.create_task(self.reconciler.run(self._protect, self._adopt))
                 tasks.create_task(self._thoughts.run())
                 tasks.create_task(self.reconciler.bookkeeping.run())
                 tasks.create_task(ExchangeWatch(self.feed.hyperliquid, self._executor, self._clock).run())
@@ -332,7 +337,8 @@ class Engine:
             (self._stands_aside, "another bot uses this base topic"),
             (not self._gate.is_open, f"no entries in {self._orders.mode}"),
             (self.clock_wrong_by_s() is not None, "the clock of this machine is wrong"),
-            (bool(self.reconciler.trips), "a limit on losses was reached"),
+            (bool(self.reconciler.losses.trips), "a limit on losses was reached"),
+            (self.reconciler.losses.cash.is_waiting, "money has moved, and it is not known yet why"),
             *((one.is_open, f"the breaker {one.name} is open") for one in self.feed.dependencies()),
             ((prediction.topic_id, prediction.at) in self._entered, "this prediction has been traded on"),
             (account is None or abs(now.timestamp() - account.at) > _MAX_ACCOUNT_AGE_S, "the account is not known"),
@@ -349,7 +355,8 @@ class Engine:
             symbol in self._orders.active
             and account is not None
             and symbol not in account.positions
-            and not self.reconciler.trips
+            and not self.reconciler.losses.trips
+            and not self.reconciler.losses.cash.is_waiting
             and self.clock_wrong_by_s() is None
             and len(notional) <= settings.max_open_positions
             and notional.get(symbol, Decimal(0)) <= settings.max_symbol_exposure_usd
@@ -439,6 +446,13 @@ class Engine:
     async def _protect(self, holding: Holding) -> None:
         with for_exit():
             await self._closer.protect(holding)
+
+    async def _adopt(self) -> None:
+        # What another bot on this base topic has opened is its business.
+        if self.adoption is None or self._stands_aside or self._orders.mode is Mode.STOPPED:
+            return
+        with for_exit():
+            await self.adoption.look(self._orders.active, self._orders.settings, self._clock())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -171,9 +171,16 @@ class Executor:
         return _filled(spec, results[0])
 
     async def protect(
-        self, asset: Asset, size: Decimal, stop_price: Decimal, target_price: Decimal, *, is_long: bool
+        self, asset: Asset, size: Decimal, stop_price: Decimal | None, target_price: Decimal | None, *, is_long: bool
     ) -> None:
-        """Give a position that lost them a stop and a target again, both of which follow its size.
+        """Give a position that lacks them a stop and a target, both of which follow its size.
+
+        Args:
+            asset: what the position is in.
+            size: of the position, in coins, above zero.
+            stop_price: None where there is a stop.
+            target_price: None where there is a target.
+            is_long: which way the position goes.
 
         Raises:
             OutcomeUnknown: they may be there; they are among those `astray` now.
@@ -182,7 +189,7 @@ class Executor:
         orders = self._exits(asset.symbol, size, stop_price, target_price, asset, is_long=is_long)
         results = await self._send(orders, "positionTpsl", None, "position without a stop", gated=False)
         stop = results[-1]
-        if stop.status == "error":
+        if stop_price is not None and stop.status == "error":
             raise BotError(
                 ErrorCode.EXCHANGE_REJECTED, f"The exchange refused a stop for {asset.symbol}: {stop.error}."
             )
@@ -262,19 +269,21 @@ class Executor:
         self,
         symbol: str,
         size: Decimal,
-        stop_price: Decimal,
-        target_price: Decimal,
+        stop_price: Decimal | None,
+        target_price: Decimal | None,
         asset: Asset,
         *,
         is_long: bool,
     ) -> list[Purposeful]:
         """Return target and stop, in the order in which HyperLiquid takes them."""
         orders = []
-        kinds: tuple[tuple[Purpose, Literal["tp", "sl"], Decimal], ...] = (
+        kinds: tuple[tuple[Purpose, Literal["tp", "sl"], Decimal | None], ...] = (
             ("target", "tp", target_price),
             ("stop", "sl", stop_price),
         )
         for purpose, tpsl, trigger_price in kinds:
+            if trigger_price is None:
+                continue
             worst = trigger_price * (1 - _TRIGGER_SLIPPAGE if is_long else 1 + _TRIGGER_SLIPPAGE)
             price = round_price(worst, asset.sz_decimals)
             spec = OrderSpec(

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from allora_mqtt.market.account import AccountState, RestingOrder
 from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote
+from allora_mqtt.protocol.books import ADOPTED
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.trading.risk import Book, EntryPlan
@@ -16,19 +17,23 @@ from allora_mqtt.trading.strategy import gap_pct
 
 DAILY_LOSS: Final = "daily_loss"
 DRAWDOWN: Final = "drawdown"
+_AMOUNTS: Final = ("day_start_usd", "peak_usd", "day_offset_usd", "waiting_usd", "scale")
 VISIBLE_AFTER: Final = timedelta(seconds=10)
 """The exchange may show a fill this much later than it reports it; a younger position is not missed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A position that the bot opened.
+    """A position that the bot opened or adopted.
 
     Attributes:
-        position_id: the id of the entry order.
+        position_id: the id of the entry order; one of its own for an adopted position.
         size: in coins, above zero.
+        signal_id: empty for an adopted position.
+        opened_at: when the entry was sent, or the position adopted.
         expires_at: when the horizon of the prediction that it rests on ends.
         seen: whether the exchange has shown it in the account yet.
+        is_adopted: whether somebody else opened it.
     """
 
     position_id: str
@@ -43,6 +48,7 @@ class Holding:
     opened_at: datetime
     expires_at: datetime
     seen: bool = False
+    is_adopted: bool = False
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -59,6 +65,7 @@ class Holding:
             signal_id=row["signal_id"],
             opened_at=row["opened_at"],
             expires_at=row["expires_at"],
+            is_adopted=row["open_reason"] == ADOPTED,
         )
 
     def row(self) -> dict[str, Any]:
@@ -75,6 +82,7 @@ class Holding:
             "signal_id": self.signal_id,
             "opened_at": self.opened_at,
             "expires_at": self.expires_at,
+            "open_reason": ADOPTED if self.is_adopted else None,
         }
 
 
@@ -84,36 +92,78 @@ class Results:
 
     Attributes:
         day: the UTC day.
-        day_start_usd: equity at its beginning, or when the bot first saw it.
-        peak_usd: the highest equity so far: what drawdown is measured from.
+        day_start_usd: equity at its beginning, or when the bot first saw it; in proportion to money moved since.
+        peak_usd: the highest equity so far: what drawdown is measured from; in proportion as well.
+        day_offset_usd: what day_start_usd lacks of the day's first equity and the money moved since.
+        waiting_usd: what was moved since nothing is left in the account: nothing can be in proportion to that.
+        scale: by how much the equity has grown, in all, by money that was moved.
     """
 
     day: date
     day_start_usd: Decimal
     peak_usd: Decimal
+    day_offset_usd: Decimal = Decimal(0)
+    waiting_usd: Decimal = Decimal(0)
+    scale: Decimal = Decimal(1)
 
     def at(self, equity_usd: Decimal, now: datetime) -> "Results":
         """Return what holds after an equity has been seen."""
         today = now.astimezone(UTC).date()
-        peak = max(self.peak_usd, equity_usd)
+        whole = equity_usd - self.waiting_usd
+        peak = max(self.peak_usd, whole)
         # A clock that was set back begins no new day, which would hide what was lost in this one.
-        return Results(today, equity_usd, peak) if today > self.day else replace(self, peak_usd=peak)
+        if today <= self.day:
+            return replace(self, peak_usd=peak)
+        return replace(self, day=today, day_start_usd=whole, peak_usd=peak, day_offset_usd=self.waiting_usd)
+
+    def moved(self, amount_usd: Decimal, equity_usd: Decimal) -> "Results":
+        """Return what holds after money was moved: the results in percent are the same as before.
+
+        What they are percent of becomes larger or smaller as the equity did (a time-weighted return, like the price of
+        a fund's share): so a withdrawal after a loss does not make the loss a larger one, nor a deposit a smaller one.
+
+        Args:
+            amount_usd: above zero for what came in.
+            equity_usd: after that.
+        """
+        amount, before = amount_usd + self.waiting_usd, equity_usd - amount_usd - self.waiting_usd
+        first_and_moved = self.day_start_usd + self.day_offset_usd + amount_usd
+        if equity_usd <= 0:
+            offset = first_and_moved - self.day_start_usd
+            return replace(self, waiting_usd=amount, day_offset_usd=offset)
+        if before > 0:
+            factor = equity_usd / before
+            start, peak, scale = self.day_start_usd * factor, self.peak_usd * factor, self.scale * factor
+        else:
+            start, peak, scale = self.day_start_usd + amount, self.peak_usd + amount, self.scale
+        offset = first_and_moved - start
+        return Results(self.day, start, peak, offset, Decimal(0), scale)
+
+    def steady_usd(self, equity_usd: Decimal) -> Decimal:
+        """Return what an equity would be if no money had been moved."""
+        return (equity_usd - self.waiting_usd) / self.scale
 
     def restarted(self, names: Collection[str], equity_usd: Decimal) -> "Results":
         """Return what holds after somebody has reset these breakers: their losses are counted from here on."""
-        return replace(
-            self,
-            day_start_usd=equity_usd if DAILY_LOSS in names else self.day_start_usd,
-            peak_usd=equity_usd if DRAWDOWN in names else self.peak_usd,
-        )
+        whole = equity_usd - self.waiting_usd
+        restarted = self
+        if DAILY_LOSS in names:
+            restarted = replace(restarted, day_start_usd=whole, day_offset_usd=self.waiting_usd)
+        return replace(restarted, peak_usd=whole) if DRAWDOWN in names else restarted
+
+    def daily_usd(self, equity_usd: Decimal) -> Decimal:
+        """Profit (or loss, below zero) of the day."""
+        return equity_usd - self.day_start_usd - self.day_offset_usd
 
     def daily_pct(self, equity_usd: Decimal) -> Decimal:
         """Profit (or loss, below zero) of the day, in percent of its start."""
-        return (equity_usd - self.day_start_usd) / self.day_start_usd * 100 if self.day_start_usd > 0 else Decimal(0)
+        start, whole = self.day_start_usd, equity_usd - self.waiting_usd
+        return (whole - start) / start * 100 if start > 0 else Decimal(0)
 
     def drawdown_pct(self, equity_usd: Decimal) -> Decimal:
         """How far the equity is below its peak, in percent of the peak."""
-        return (self.peak_usd - equity_usd) / self.peak_usd * 100 if self.peak_usd > 0 else Decimal(0)
+        peak, whole = self.peak_usd, equity_usd - self.waiting_usd
+        return (peak - whole) / peak * 100 if peak > 0 else Decimal(0)
 
     def tripped(self, equity_usd: Decimal, settings: RuntimeSettings) -> dict[str, str]:
         """Return the breakers that this equity opens: the reason of each by its name."""
@@ -130,12 +180,14 @@ class Results:
 
     def to_state(self) -> dict[str, str]:
         """Return it as it is stored."""
-        return {"day": self.day.isoformat(), "day_start_usd": str(self.day_start_usd), "peak_usd": str(self.peak_usd)}
+        amounts = {name: str(getattr(self, name)) for name in _AMOUNTS}
+        return {"day": self.day.isoformat(), **amounts}
 
     @classmethod
     def from_state(cls, stored: Mapping[str, str]) -> Self:
         """Read it back."""
-        return cls(date.fromisoformat(stored["day"]), Decimal(stored["day_start_usd"]), Decimal(stored["peak_usd"]))
+        amounts = {name: Decimal(stored[name]) for name in _AMOUNTS if name in stored}
+        return cls(date.fromisoformat(stored["day"]), **amounts)
 
 
 class Portfolio:
@@ -149,6 +201,8 @@ class Portfolio:
         """Entries on their way, by symbol."""
         self.cooling_until: dict[str, float] = {}
         self.results: Results | None = None
+        self.counted_usd: Decimal | None = None
+        """The equity up to which they are counted; of a newer one it may not be known yet where money came from."""
 
     def exposure_usd(self) -> Decimal:
         """Return the summed notional of every position and every entry on its way."""
@@ -176,12 +230,15 @@ class Portfolio:
         free = Decimal(0) if self.account is None else self.account.withdrawable_usd - reserved
         return Book(self.notional_usd(), free, self.cooling_until, orders_last_minute)
 
-    def take(self, account: AccountState, now: datetime) -> None:
+    def count(self, equity_usd: Decimal, now: datetime) -> None:
+        """Count profit and loss up to this equity."""
+        fresh = Results(now.astimezone(UTC).date(), equity_usd, equity_usd)
+        self.results = fresh if self.results is None else self.results.at(equity_usd, now)
+        self.counted_usd = equity_usd
+
+    def take(self, account: AccountState) -> None:
         """Take over the account as the exchange has it now."""
         self.account = account
-        present = self.results
-        fresh = Results(now.astimezone(UTC).date(), account.equity_usd, account.equity_usd)
-        self.results = fresh if present is None else present.at(account.equity_usd, now)
         for symbol, holding in self.holdings.items():
             position = account.positions.get(symbol)
             if position is not None and _side(position.size) is holding.side:

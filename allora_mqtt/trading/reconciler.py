@@ -4,31 +4,29 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from pydantic import JsonValue
-
 from allora_mqtt.market.account import RestingOrder
 from allora_mqtt.market.budget import Use
 from allora_mqtt.market.hyperliquid import ACCOUNT_WEIGHT, DEEP_WEIGHT, Hyperliquid, for_exit
-from allora_mqtt.protocol.errors import BotError, ErrorCode
+from allora_mqtt.protocol.errors import BotError
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings
-from allora_mqtt.store.journal import STOOD_DOWN
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.bookkeeping import Bookkeeping
 from allora_mqtt.trading.execution import Executor, Filled
+from allora_mqtt.trading.losses import Losses
 from allora_mqtt.trading.observer import Observer
-from allora_mqtt.trading.portfolio import Holding, Portfolio, Results
+from allora_mqtt.trading.portfolio import Holding, Portfolio
 from allora_mqtt.trading.protection import Protection
 from allora_mqtt.trading.recovery import Recovery
 from allora_mqtt.trading.risk import EntryPlan
 from allora_mqtt.trading.settlement import Settlement, fill_view
 
-__all__ = ["Reconciler", "Trip", "fill_view"]
+__all__ = ["Reconciler", "fill_view"]
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +34,7 @@ _ACCOUNT_INTERVAL_S: Final = 5.0
 _HOLDING_INTERVAL_S: Final = 2.0
 """While there are positions: a stop that fires, or leaves a part of its position, changes the account at once."""
 _BUSY_INTERVAL_S: Final = 1.0
-_EQUITY_INTERVAL_S: Final = 60.0
 _COOLS_DOWN: Final = frozenset({"stop", "liquidation"})
-
-
-@dataclass(frozen=True, slots=True)
-class Trip:
-    """A limit on losses that was reached."""
-
-    reason: str
-    since: datetime
 
 
 class Reconciler:
@@ -87,15 +76,12 @@ class Reconciler:
         self._has_moved = False
         self._known_orders: set[str] = set()
         self._last_deep: datetime | None = None
-        self._last_equity: datetime | None = None
         self._settlement = Settlement(hyperliquid, ledger, clock, observer)
         self._protection = Protection(portfolio, clock)
         self.recovery = Recovery(hyperliquid, ledger, executor, self._settlement, portfolio, clock)
         self.bookkeeping = Bookkeeping(hyperliquid, ledger, portfolio, clock)
+        self.losses = Losses(hyperliquid, ledger, portfolio, clock, observer)
         self.settings = settings
-        self._trips_stored = True
-        self.trips: dict[str, Trip] = {}
-        """The limits on losses that were reached and not reset, by name."""
 
     async def load(self, state: Mapping[str, Any]) -> None:
         """Take over what an earlier run left.
@@ -103,10 +89,7 @@ class Reconciler:
         Args:
             state: the store's `state` table.
         """
-        if "results" in state:
-            self._portfolio.results = Results.from_state(state["results"])
-        for name, trip in state.get("trips", {}).items():
-            self.trips[name] = Trip(trip["reason"], datetime.fromisoformat(trip["since"]))
+        self.losses.load(state)
         for row in await self._ledger.open_positions():
             holding = Holding.from_row(row)
             if holding.size > 0:
@@ -119,15 +102,16 @@ class Reconciler:
             self._portfolio.cooling_until[symbol] = at.timestamp() + self.settings.cooldown_s
         await self._settlement.load()
 
-    async def run(self, protect: Callable[[Holding], Awaitable[None]]) -> None:
+    async def run(self, protect: Callable[[Holding], Awaitable[None]], adopt: Callable[[], Awaitable[None]]) -> None:
         """Look until cancelled.
 
         Args:
             protect: called with a position that has no stop on the exchange.
+            adopt: called at the end of each look, to take over positions of others.
         """
         while True:
             try:
-                await self._look_in_turn(protect)
+                await self._look_in_turn(protect, adopt)
             except BotError as error:
                 log.warning("The account could not be checked: %s", error.message)
             try:
@@ -143,6 +127,7 @@ class Reconciler:
             self._expected
             or self._protection.is_missing
             or self._settlement.is_waiting
+            or self.losses.cash.is_waiting
             or any(not holding.seen for holding in self._portfolio.holdings.values())
         )
         if is_busy:
@@ -167,7 +152,7 @@ class Reconciler:
             account = await self._hyperliquid.user_state()
             now = self._clock()
             before, sizes = self._portfolio.account, self._sizes()
-            self._portfolio.take(account, now)
+            self._portfolio.take(account)
             # Stays so until the orders and fills have been seen too, whatever fails meanwhile.
             self._has_moved |= before is None or (
                 {symbol: position.size for symbol, position in before.positions.items()}
@@ -191,10 +176,12 @@ class Reconciler:
             for holding in gone:
                 await self._settle(holding)
             await self._cancel_left_over()
-            await self._keep_books(now)
+            await self.losses.look(self._settlement.realised_usd, self.settings)
             self._observer.on_account()
 
-    async def _look_in_turn(self, protect: Callable[[Holding], Awaitable[None]]) -> None:
+    async def _look_in_turn(
+        self, protect: Callable[[Holding], Awaitable[None]], adopt: Callable[[], Awaitable[None]]
+    ) -> None:
         is_deep, is_urgent = self._depth_is_due(), self._protection.is_missing
         if not is_urgent:
             await self._hyperliquid.room(Use.ACCOUNT, DEEP_WEIGHT if is_deep else ACCOUNT_WEIGHT)
@@ -202,6 +189,7 @@ class Reconciler:
             # Where a stop is missing, not even the exchange's wish for a pause keeps the bot from looking.
             with for_exit() if is_urgent else nullcontext():
                 await self._look(protect, deep=is_deep)
+            await adopt()
 
     async def _look(self, protect: Callable[[Holding], Awaitable[None]], *, deep: bool) -> None:
         await self.refresh(deep=deep)
@@ -259,42 +247,24 @@ class Reconciler:
             # It is on the exchange whatever the disk says; stored as expected, it is found again after a restart.
             log.warning("The position in %s could not be stored: %s", symbol, error.message)
 
+    async def adopt(self, holding: Holding) -> None:
+        """Take over a position that somebody else opened; what cannot be stored is not taken over.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`.
+        """
+        row = holding.row()
+        await self._ledger.adopt_position(row)
+        self._portfolio.holdings[holding.symbol] = holding
+        noted = {name: value if isinstance(value, int) else str(value) for name, value in row.items()}
+        self._ledger.note("position_adopted", noted, holding.opened_at)
+
     async def dropped(self, symbol: str) -> None:
         """Forget an expected position: its entry did not run."""
         holding = self._expected.get(symbol)
         if holding is not None:
             await self._ledger.close_position(holding.position_id, self._clock(), "never_opened", Decimal(0))
             self._expected.pop(symbol, None)
-
-    async def reset(self, name: str | None) -> list[str]:
-        """Reset limits on losses that were reached; losses are counted from here on.
-
-        Returns:
-            The names of those that were reset.
-
-        Raises:
-            BotError: the account is not known yet, or the store did not answer.
-        """
-        names = [trip for trip in self.trips if name in {None, trip}]
-        if not names:
-            return []
-        results, account = self._portfolio.results, self._portfolio.account
-        if results is None or account is None:
-            message = f"What the account is worth is not known, so {', '.join(names)} cannot be reset; try again later."
-            raise BotError(ErrorCode.EXCHANGE_UNREACHABLE, message)
-        before = dict(self.trips)
-        self._portfolio.results = results.restarted(names, account.equity_usd)
-        for trip in names:
-            del self.trips[trip]
-        try:
-            await self._store_books()
-        except BotError:
-            # What is not stored has not been reset.
-            self.trips, self._portfolio.results = before, results
-            raise
-        for trip in names:
-            self._observer.on_breaker(trip, "reset by a command", opened=False)
-        return names
 
     def _sizes(self) -> dict[str, Decimal]:
         return {symbol: holding.size for symbol, holding in self._portfolio.holdings.items()}
@@ -359,35 +329,6 @@ class Reconciler:
             await self.opened(symbol, Filled(holding.position_id, row.get("filled_size", Decimal(0)), price))
             self._portfolio.pending.pop(symbol, None)
             await self.refresh(deep=True)
-
-    async def _keep_books(self, now: datetime) -> None:
-        account, results = self._portfolio.account, self._portfolio.results
-        if account is None or results is None:
-            return
-        for name, reason in results.tripped(account.equity_usd, self.settings).items():
-            if name not in self.trips:
-                self.trips[name] = Trip(reason, now)
-                self._trips_stored = False
-                log.error("Breaker %s: %s", name, reason)
-                self._observer.on_trip(name, reason)
-        if not self._trips_stored:
-            await self._store_books()
-        if self._last_equity is None or _is_over(self._last_equity, now, _EQUITY_INTERVAL_S):
-            self._last_equity = now
-            await self._ledger.add_equity(now, account.equity_usd, self._portfolio.exposure_usd())
-            await self._store_books()
-
-    async def _store_books(self) -> None:
-        results = self._portfolio.results
-        trips = {name: {"reason": trip.reason, "since": trip.since.isoformat()} for name, trip in self.trips.items()}
-        stored: dict[str, JsonValue] = {"trips": {name: dict(trip) for name, trip in trips.items()}}
-        if results is not None:
-            stored["results"] = dict(results.to_state())
-        if trips:
-            # Stays until a person has sent ACTIVE, whatever is reset and however often the bot starts meanwhile.
-            stored[STOOD_DOWN] = True
-        await self._ledger.put_state(stored)
-        self._trips_stored = True
 
 
 def _is_over(since: datetime, now: datetime, span_s: float) -> bool:

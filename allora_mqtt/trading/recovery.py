@@ -197,7 +197,7 @@ class Recovery:
         now_ms = self._hyperliquid.now_s() * 1000
         expires_at_ms = astray.envelope.expires_after_ms or 0
         try:
-            if astray.tries < _TRIES and now_ms < expires_at_ms and self._is_wanted(astray):
+            if astray.tries < _TRIES and now_ms < expires_at_ms and await self._is_wanted(astray):
                 astray.tries += 1
                 await self._executor.send_again(astray)
                 return True
@@ -214,10 +214,14 @@ class Recovery:
         await self._ended(astray, NEVER_RAN, "It did not reach HyperLiquid in time, and cannot run any more.")
         return True
 
-    def _is_wanted(self, astray: Astray) -> bool:
-        if astray.purpose == "entry":
-            return self._executor.may_open and self.may_open(astray.symbol)
-        return astray.symbol in self._portfolio.holdings
+    async def _is_wanted(self, astray: Astray) -> bool:
+        if astray.purpose != "entry":
+            return astray.symbol in self._portfolio.holdings
+        if not (self._executor.may_open and self.may_open(astray.symbol)):
+            return False
+        # Since the last look somebody may have opened a position by hand, or the entry has run after all.
+        account = await self._hyperliquid.user_state()
+        return astray.symbol not in account.positions and self._executor.may_open
 
     async def _found(self, astray: Astray, state: OrderState) -> None:
         await self._settlement.take_fills()

@@ -50,6 +50,8 @@ class Settlement:
         self._fills_since: datetime | None = None
         self._own_exits: dict[str, _OwnExit] = {}
         self._missing_since: dict[str, datetime] = {}
+        self.realised_usd = Decimal(0)
+        """What the fills taken over in this run have brought, after fees."""
 
     async def load(self) -> None:
         """Go on where an earlier run ended."""
@@ -87,6 +89,7 @@ class Settlement:
         owners = await self._ledger.order_ids([fill.oid for fill in found])
         rows = [fill_row(fill, owners) for fill in found]
         for row in await self._ledger.add_fills(rows):
+            self.realised_usd += row["closed_pnl_usd"] - row["fee_usd"]
             self._observer.on_fill(fill_view(row))
         self._fills_since = max(row["at"] for row in rows)
 

@@ -227,7 +227,8 @@ def _json(body: bytes) -> object:
 def _shown(state: AccountState) -> list[object]:
     """Return an account and all that is published of it."""
     portfolio = Portfolio()
-    portfolio.take(state, NOW)
+    portfolio.take(state)
+    portfolio.count(state.equity_usd, NOW)
     positions = Positions([views.position(position, portfolio, None) for position in state.positions.values()])
     shown = [positions, views.account(portfolio, NOW)]
     book = portfolio.book(0)

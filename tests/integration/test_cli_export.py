@@ -43,7 +43,7 @@ def test_a_table_goes_to_standard_output_and_nothing_else_does(data: Path) -> No
     done = run(data, "equity")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert (lines[0], lines[1]) == ("at,equity_usd,exposure_usd", "2026-11-20T00:00:00.000000Z,0,0")
+    assert (lines[0], lines[1]) == ("at,equity_usd,exposure_usd,steady_usd", "2026-11-20T00:00:00.000000Z,0,0,")
     assert len(lines) == COUNT + 1
 
 

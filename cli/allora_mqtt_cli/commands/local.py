@@ -81,7 +81,9 @@ class Format(StrEnum):
 @takes(*LOCAL)
 def export(
     ctx: typer.Context,
-    record: Annotated[str, typer.Argument(help="trades, fills, orders, signals, equity, funding, commands or events.")],
+    record: Annotated[
+        str, typer.Argument(help="trades, fills, orders, signals, equity, cash_flows, funding, commands or events.")
+    ],
     form: Annotated[
         Format, typer.Option("--format", help="json is one object a line.", case_sensitive=False)
     ] = Format.CSV,

@@ -188,6 +188,7 @@ class Bench:
         panel: Callable[[aiohttp.ClientSession], Panel] | None = None,
         max_age_s: float = 1800,
         standby_exits: Literal["manage", "hold"] = "manage",
+        adopts: bool = False,
         reconcile_interval_s: float = 0.5,
         timeout_s: float = 10.0,
         **changes: Any,
@@ -228,6 +229,7 @@ class Bench:
             standby_exits,
             self.clock.now,
             seen,
+            adopts=adopts,
         )
         engine.follow(orders, may_trade=mode is Mode.ACTIVE)
         task = asyncio.create_task(engine.run())

@@ -1,6 +1,6 @@
 import shutil
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allora_mqtt.trading.reconciler._ACCOUNT_INTERVAL_S", 0.1)
     monkeypatch.setattr("allora_mqtt.trading.reconciler._HOLDING_INTERVAL_S", 0.1)
     monkeypatch.setattr("allora_mqtt.trading.recovery._EXIT_PAUSE_S", 0.1)
+    monkeypatch.setattr("allora_mqtt.trading.cash._PATIENCE", timedelta(seconds=0.3))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ async def test_a_daily_loss_blocks_entries_and_is_told_once(bench: Bench) -> Non
     await bench.looks(5)
     assert bot.seen.trips == [("daily_loss", "lost 5.01 % today, the limit is 5 %")]
     assert bench.entries() == []
-    assert await bot.engine.reconciler.reset(None) == ["daily_loss"]
+    assert await bot.engine.reconciler.losses.reset(None) == ["daily_loss"]
     await bench.holding("ETH")
     assert len(bot.seen.trips) == 1
 
@@ -72,7 +72,7 @@ async def test_a_limit_that_was_reached_outlives_restart_and_reset_until_somebod
     bot = await bench.start({"ETH": ETH}, max_daily_loss_pct=5)
     await until(lambda: "a limit on losses was reached" in reasons(bot), "no entry")
     assert (bench.entries(), bot.seen.trips) == ([], [])
-    assert await bot.engine.reconciler.reset("daily_loss") == ["daily_loss"]
+    assert await bot.engine.reconciler.losses.reset("daily_loss") == ["daily_loss"]
     assert bot.seen.breakers == [("daily_loss", False)]
     assert bench.stored("select value from state where key = 'stood_down'") == [("true",)]
 

@@ -37,6 +37,29 @@ async def test_an_entry_that_did_not_arrive_is_sent_again_identically_and_runs_o
     assert bench.sent("noop") == []
 
 
+async def test_an_entry_is_not_sent_again_onto_a_position_that_was_opened_since_the_last_look(bench: Bench) -> None:
+    bench.signal(ETH=0.01)
+    bench.faults({**ORDER, "kind": "reset"})
+    bot = await bench.start({"ETH": ETH})
+    recovery = bot.engine.reconciler.recovery
+    allows = recovery.may_open
+    asked: list[bool] = []
+
+    def opened_meanwhile(symbol: str) -> bool:
+        is_allowed = allows(symbol)
+        if not asked:
+            bench.by_hand("ETH", "0.05", is_buy=True)
+        asked.append(is_allowed)
+        return is_allowed
+
+    recovery.may_open = opened_meanwhile
+    await until(lambda: asked and not bot.engine.reconciler.unresolved("ETH"), "it is ruled out")
+    assert asked[0], "by the last look it was allowed"
+    assert (len(bench.entries()), bench.positions()) == (1, {"ETH": Decimal("0.05")})
+    assert statuses(bench, "entry") == {"never_ran"}
+    await until(lambda: bot.portfolio.foreign() == ["ETH"], "it is left alone")
+
+
 async def test_an_entry_of_which_nothing_is_known_never_leaves_again_after_standby(bench: Bench) -> None:
     bench.signal(ETH=0.01)
     bench.faults(*NOTHING_ARRIVES)

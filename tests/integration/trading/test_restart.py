@@ -113,7 +113,7 @@ async def test_a_limit_on_losses_that_was_reached_stays_reached(bench: Bench) ->
     bot = await bench.start({"ETH": ETH}, max_daily_loss_pct=5)
     await until(lambda: "ETH" in bot.engine.signals and bot.portfolio.account, "a signal")
     await bench.looks()
-    assert set(bot.engine.reconciler.trips) == {"daily_loss"}
+    assert set(bot.engine.reconciler.losses.trips) == {"daily_loss"}
     assert bot.seen.trips == []
     assert bench.sent() == []
     assert bot.portfolio.results is not None

@@ -215,6 +215,18 @@ async def test_long_histories_of_fills_are_read_in_pages(gateway: Hyperliquid, e
     assert [body["startTime"] for kind, body in exchange.requests if kind == "userFillsByTime"] == [1000, 2999]
 
 
+async def test_a_long_history_of_fills_that_comes_newest_first_is_read_whole_and_put_in_order(
+    gateway: Hyperliquid, exchange: FakeExchange
+) -> None:
+    rows = [FILL | {"tid": tid, "time": 1000 + tid} for tid in range(2001)]
+    pages = [rows[:0:-1], rows[1::-1], rows[-1:]]
+    exchange.answers["userFillsByTime"] = [Raw(body=json.dumps(page).encode()) for page in pages]
+    fills = await gateway.fills(1000)
+    assert [fill.tid for fill in fills] == list(range(2001))
+    asked = [(body["startTime"], body["endTime"]) for kind, body in exchange.requests if kind == "userFillsByTime"]
+    assert asked == [(1000, None), (1000, 1001), (3000, None)]
+
+
 async def test_long_histories_of_funding_are_read_in_pages_and_each_payment_once(
     gateway: Hyperliquid, exchange: FakeExchange
 ) -> None:

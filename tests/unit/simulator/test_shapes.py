@@ -11,6 +11,7 @@ import pytest
 
 from allora_mqtt.simulator.account import Leverage
 from allora_mqtt.simulator.actions import execute
+from allora_mqtt.simulator.transfers import transfer
 from allora_mqtt.simulator.wire import Envelope
 from tests.unit.simulator.bench import BTC, ETH, SOL, Bench, exit_order, limit, market_order
 from tests.unit.simulator.served import Served
@@ -82,6 +83,15 @@ NOTED: dict[str, Any] = {
         ],
     },
     "userAbstraction": "unifiedAccount",
+    "userNonFundingLedgerUpdates": [
+        {"time": 1, "hash": "0x" + "0" * 64, "delta": delta}
+        for delta in (
+            {"type": "deposit", "usdc": "10.5"},
+            {"type": "withdraw", "usdc": "10.5", "nonce": 1, "fee": "1.0"},
+            {"type": "accountClassTransfer", "usdc": "12.0", "toPerp": False},
+            {"type": "internalTransfer", "usdc": "1.0", "user": USER, "destination": AGENT, "fee": "0.0"},
+        )
+    ],
     "perpDexs": [None],
     "exchangeStatus": {"time": 1, "specialStatuses": None},
 }
@@ -139,6 +149,8 @@ async def busy(sim: Served) -> Served:
     place(limit(BTC, "0.1", price(BTC, 80), cloid=f"{CLOID[:-1]}8"), *sleeping, grouping="normalTpsl")
     place(limit(BTC, "0.01", price(BTC, 80), tif="Ioc"))
     place(limit(BTC, "0.01", price(BTC, 90), reduce_only=True))
+    for usd, way in ((10, "bridge"), (-10, "bridge"), (-5, "spot"), (5, "account")):
+        transfer(account, Decimal(usd), way, int(sim.clock.now_s * 1000))  # type: ignore[arg-type] # all ways there are
     world.exchange.state.agents[AGENT] = USER
     world.exchange.state.agent_names[AGENT] = "bot"
     sim.clock.now_s += 3 * 3_600
@@ -165,7 +177,10 @@ QUERIES: dict[str, dict[str, Any]] = {
             "userRole", "extraAgents", "userAbstraction",
         )
     },
-    **{kind: {"user": USER, "startTime": 0} for kind in ("userFillsByTime", "userFunding")},
+    **{
+        kind: {"user": USER, "startTime": 0}
+        for kind in ("userFillsByTime", "userFunding", "userNonFundingLedgerUpdates")
+    },
 }  # fmt: skip
 
 

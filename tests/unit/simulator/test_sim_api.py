@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import pytest
 
 from tests.unit.simulator.bench import BTC, market_order
@@ -10,6 +12,22 @@ async def test_money_is_what_it_is_set_to(sim: Served) -> None:
     assert (await sim.call("POST", "/sim/accounts", {"address": USER, "usd": 250}))[0] == 200
     _, state = await sim.call("GET", f"/sim/state?address={USER}")
     assert (state["cash_usd"], state["orders"], state["fills"]) == ("250", [], 0)
+
+
+async def test_money_comes_and_goes_and_the_ledger_tells_of_it(sim: Served) -> None:
+    for usd, way in ((500, "bridge"), (-200, "bridge"), (-50, "spot"), (25, "account")):
+        status, line = await sim.call("POST", "/sim/transfers", {"address": USER, "usd": usd, "way": way})
+        assert status == 200, line
+    _, state = await sim.call("GET", f"/sim/state?address={USER}")
+    assert Decimal(state["cash_usd"]) == 10_275
+    _, lines = await sim.info("userNonFundingLedgerUpdates", user=USER, startTime=0, endTime=None)
+    deltas = [line["delta"] for line in lines]
+    assert deltas[0] == {"type": "deposit", "usdc": "500.0"}
+    assert (deltas[1]["type"], deltas[1]["usdc"], deltas[1]["fee"]) == ("withdraw", "199.0", "1.0")
+    assert deltas[2] == {"type": "accountClassTransfer", "usdc": "50.0", "toPerp": False}
+    assert (deltas[3]["type"], deltas[3]["destination"]) == ("internalTransfer", USER)
+    assert (await sim.info("userNonFundingLedgerUpdates", user=USER, startTime=lines[0]["time"] + 1))[1] == []
+    assert (await sim.call("POST", "/sim/transfers", {"address": USER, "usd": -20_000}))[0] == 422
 
 
 async def test_an_unknown_account_is_not_made_by_looking(sim: Served) -> None:

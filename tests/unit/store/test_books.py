@@ -168,7 +168,7 @@ _TRADES = f"""{_NUMBERS} INSERT INTO trades
     SELECT n || '-1', '0x' || n, substr('BTCETHSOL', n % 3 * 3 + 1, 3), 'LONG', n % 5, 's', {_AT}, {_AT}, {_AT},
     'target', 600000, 1, 0, '0', '1', '100', '1', '100', 2, n % 1900 * 10000000 - 9000000000, 100000000, 0,
     n % 1900 * 10000000 - 9000000000 FROM number"""  # noqa: S608 - constants
-_EQUITY = f"{_NUMBERS} INSERT INTO equity SELECT {_AT}, 10000 + n % 977 || '.5', '0' FROM number"  # noqa: S608 - as above
+_EQUITY = f"{_NUMBERS} INSERT INTO equity SELECT {_AT}, 10000 + n % 977 || '.5', '0', NULL FROM number"  # noqa: S608 - as above
 
 
 def _generate(connection: Connection, count: int) -> None:

@@ -157,7 +157,7 @@ async def test_a_position_is_open_until_it_is_closed(ledger: Ledger, path: Path)
     await ledger.put_position(position())
     await ledger.put_position(position("p2", symbol="ETH"))
     await ledger.put_position(position(size=Decimal("0.05")))
-    unclosed = {"closed_at": None, "close_reason": None, "closed_pnl_usd": None}
+    unclosed = {"closed_at": None, "close_reason": None, "closed_pnl_usd": None, "open_reason": None}
     one, other = sorted(await ledger.open_positions(), key=lambda row: str(row["position_id"]))
     assert one == position(size=Decimal("0.05")) | unclosed
     assert other == position("p2", symbol="ETH") | unclosed
@@ -165,6 +165,12 @@ async def test_a_position_is_open_until_it_is_closed(ledger: Ledger, path: Path)
     assert [row["position_id"] for row in await ledger.open_positions()] == ["p2"]
     closed = rows(path, "SELECT closed_at, close_reason, closed_pnl_usd FROM positions WHERE position_id = 'p1'")
     assert closed == [(at(9).isoformat(), "target", str(-FINE))]
+
+
+async def test_the_last_stops_are_found_by_an_index(path: Path) -> None:
+    query = "SELECT symbol, max(closed_at) FROM positions WHERE close_reason IN ('stop', 'liquidation') GROUP BY symbol"
+    plan = " ".join(str(row[-1]) for row in rows(path, f"EXPLAIN QUERY PLAN {query}"))
+    assert "USING COVERING INDEX ix_positions_close_reason_symbol_closed_at" in plan
 
 
 async def test_the_last_stop_of_each_symbol_is_known(ledger: Ledger) -> None:

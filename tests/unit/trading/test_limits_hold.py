@@ -158,7 +158,7 @@ class Trading(RuleBasedStateMachine):
     def look(self) -> None:
         free = self.cash - sum(self.margins.values(), Decimal(0))
         shown = [self._shown(coin, size) for coin, size in self.positions.items()]
-        self.portfolio.take(things.account(*shown, equity=str(self.cash), free=str(free)), things.NOW)
+        self.portfolio.take(things.account(*shown, equity=str(self.cash), free=str(free)))
         self.known.free_usd = free
         self.known.shown = {one.symbol: one.position_value_usd for one in shown}
         on_their_way = set(self.portfolio.pending)

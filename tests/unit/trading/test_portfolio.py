@@ -41,6 +41,38 @@ def test_a_new_day_starts_at_the_equity_it_finds_and_keeps_the_peak() -> None:
     assert later.drawdown_pct(Decimal(900)) == 25
 
 
+@pytest.mark.parametrize("amount", ["-700", "-1", "0.5", "50000"])
+def test_moved_money_changes_no_result(amount: str) -> None:
+    before, moved = Decimal(800), Decimal(amount)
+    results = replace(START, peak_usd=Decimal(1600))
+    after = results.moved(moved, before + moved)
+    assert round(after.daily_pct(before + moved), 9) == results.daily_pct(before) == -20
+    assert round(after.drawdown_pct(before + moved), 9) == results.drawdown_pct(before) == 50
+    assert round(after.daily_usd(before + moved), 9) == results.daily_usd(before) == -200
+    assert round(after.steady_usd(before + moved), 9) == 800
+    assert Results.from_state(after.to_state()) == after
+
+
+def test_an_emptied_account_keeps_its_results_until_money_comes_back_days_later() -> None:
+    empty = START.moved(Decimal(-900), Decimal(0))
+    assert [empty.daily_pct(Decimal(0)), empty.daily_usd(Decimal(0)), empty.steady_usd(Decimal(0))] == [-10, -100, 900]
+    tomorrow = empty.at(Decimal(0), NOW + timedelta(days=1))
+    assert [tomorrow.daily_pct(Decimal(0)), tomorrow.daily_usd(Decimal(0)), tomorrow.peak_usd] == [0, 0, 1000]
+    back = tomorrow.moved(Decimal(450), Decimal(450)).at(Decimal(450), NOW + timedelta(days=1))
+    assert [back.daily_pct(Decimal(450)), back.daily_usd(Decimal(450)), back.drawdown_pct(Decimal(450))] == [0, 0, 10]
+
+
+def test_the_first_deposit_is_what_losses_are_counted_from() -> None:
+    empty = Results(NOW.date(), Decimal(0), Decimal(0))
+    funded = empty.moved(Decimal(1000), Decimal(1000)).at(Decimal(1000), NOW)
+    left = Decimal(900)
+    assert [funded.daily_pct(left), funded.drawdown_pct(left), funded.daily_usd(left)] == [-10, 10, -100]
+
+
+def test_results_of_an_earlier_version_are_read() -> None:
+    assert Results.from_state({"day": "2026-05-01", "day_start_usd": "1000", "peak_usd": "1000"}) == START
+
+
 def test_a_day_is_one_of_utc() -> None:
     midnight = datetime(2026, 5, 2, 1, tzinfo=timezone(timedelta(hours=2)))
     assert START.at(Decimal(900), midnight).day == date(2026, 5, 1)
@@ -99,7 +131,7 @@ def test_a_holding_comes_back_from_its_row_and_is_to_be_seen_anew() -> None:
 def test_what_is_open_and_what_is_on_its_way_count_once_each() -> None:
     portfolio = held(holding("ETH", size=Decimal("0.05"), entry_price=Decimal(2000)))
     portfolio.pending = {"BTC": plan("BTC", "100"), "ETH": plan("ETH", "70")}
-    portfolio.take(account(position("0.05", "ETH", "2100"), position("-2", "SOL", "100"), free="500"), NOW)
+    portfolio.take(account(position("0.05", "ETH", "2100"), position("-2", "SOL", "100"), free="500"))
     book = portfolio.book(7)
     assert book.orders_last_minute == 7
     assert book.notional_usd == {"ETH": Decimal(105), "BTC": 100, "SOL": 200}
@@ -109,7 +141,7 @@ def test_what_is_open_and_what_is_on_its_way_count_once_each() -> None:
 
 def test_a_position_counts_before_the_account_shows_it() -> None:
     portfolio = held(holding("ETH", size=Decimal("0.05"), entry_price=Decimal(2000)))
-    portfolio.take(account(), NOW)
+    portfolio.take(account())
     assert portfolio.exposure_usd() == 100
 
 
@@ -119,15 +151,15 @@ def test_without_an_account_no_margin_is_free() -> None:
 
 def test_what_was_filled_and_is_not_shown_yet_still_binds_margin() -> None:
     portfolio = held(holding("ETH", size=Decimal("0.05"), entry_price=Decimal(2000)))
-    portfolio.take(account(free="500"), NOW)
+    portfolio.take(account(free="500"))
     assert portfolio.book(0).free_margin_usd == 400
-    portfolio.take(account(position("0.05"), free="450"), NOW)
+    portfolio.take(account(position("0.05"), free="450"))
     assert portfolio.book(0).free_margin_usd == 450
 
 
 def test_an_order_that_somebody_else_has_resting_counts_and_a_stop_does_not() -> None:
     portfolio = held()
-    portfolio.take(account(position("0.05", "ETH", "2000")), NOW)
+    portfolio.take(account(position("0.05", "ETH", "2000")))
     rests = replace(resting("BTC", None), reduce_only=False, size=Decimal("0.01"), limit_price=Decimal(50_000))
     portfolio.resting = [rests, replace(rests, symbol="ETH", size=Decimal("0.001")), resting("SOL", "sl")]
     assert portfolio.book(0).notional_usd == {"ETH": Decimal(150), "BTC": Decimal(500)}
@@ -135,28 +167,28 @@ def test_an_order_that_somebody_else_has_resting_counts_and_a_stop_does_not() ->
 
 def test_a_position_is_seen_once_the_account_shows_it_and_takes_its_size() -> None:
     portfolio = held(holding(), holding("BTC", Side.SHORT))
-    portfolio.take(account(position("0.03"), position("0.5", "BTC")), NOW)
+    portfolio.take(account(position("0.03"), position("0.5", "BTC")))
     assert (portfolio.holdings["ETH"].size, portfolio.holdings["ETH"].seen) == (Decimal("0.03"), True)
     assert not portfolio.holdings["BTC"].seen, "the account has one the other way"
 
 
 def test_a_position_that_was_seen_and_is_not_there_is_gone() -> None:
     portfolio = held(holding())
-    portfolio.take(account(position("0.05")), NOW)
+    portfolio.take(account(position("0.05")))
     assert portfolio.gone(NOW) == []
-    portfolio.take(account(), NOW)
+    portfolio.take(account())
     assert [one.symbol for one in portfolio.gone(NOW)] == ["ETH"]
 
 
 def test_a_position_that_turned_round_is_gone() -> None:
     portfolio = held(replace(holding(), seen=True))
-    portfolio.take(account(position("-0.05")), NOW)
+    portfolio.take(account(position("-0.05")))
     assert [one.symbol for one in portfolio.gone(NOW)] == ["ETH"]
 
 
 def test_a_young_position_may_not_be_shown_yet() -> None:
     portfolio = held(holding())
-    portfolio.take(account(), NOW)
+    portfolio.take(account())
     assert portfolio.gone(NOW + VISIBLE_AFTER) == []
     assert [one.symbol for one in portfolio.gone(NOW + VISIBLE_AFTER + timedelta(microseconds=1))] == ["ETH"]
 
@@ -169,7 +201,7 @@ def test_without_an_account_nothing_is_gone_or_foreign() -> None:
 def test_what_the_bot_neither_holds_nor_expects_is_foreign() -> None:
     portfolio = held(holding())
     portfolio.pending = {"BTC": plan("BTC")}
-    portfolio.take(account(position("1"), position("1", "BTC"), position("1", "SOL")), NOW)
+    portfolio.take(account(position("1"), position("1", "BTC"), position("1", "SOL")))
     assert portfolio.foreign() == ["SOL"]
 
 
