@@ -1,27 +1,18 @@
 """The only door to HyperLiquid and its SDK.
 
 Reads are retried. Writes are split in two, so that the signed envelope can be stored before it leaves: `sign_…` makes
-an `Envelope` and sends nothing, `send` posts it once. The SDK blocks, so its calls run in small thread pools of this
-gateway, reads and writes apart: a slow read never holds up an order.
+an `Envelope` and sends nothing, `send` posts it once.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
 from eth_account.signers.local import LocalAccount
-from hyperliquid.api import API
-from hyperliquid.info import Info
 from hyperliquid.utils.constants import MAINNET_API_URL
 from hyperliquid.utils.types import Cloid
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
-from urllib3.exceptions import HTTPError
 
 from allora_mqtt.market.account import (
     AccountState,
@@ -40,33 +31,22 @@ from allora_mqtt.market.account import (
     with_spot_collateral,
 )
 from allora_mqtt.market.answers import (
-    HttpRefusal,
     RateLimited,
     Throttled,
     TransientFailure,
-    decoded_write,
-    kind_of,
-    not_sent,
-    read_refused,
-    refuse_http_errors,
-    retry_pause_s,
-    unreadable,
 )
 from allora_mqtt.market.budget import (
-    LISTED,
     Figures,
     RequestBudget,
     Use,
-    action_weight,
     info_weight,
-    rows_weight,
 )
 from allora_mqtt.market.cash_flows import CashFlow, parse_cash_flows
 from allora_mqtt.market.catalog import Asset, assets_from_meta
 from allora_mqtt.market.dependency import Dependency
-from allora_mqtt.market.gate import GateClosed, GatedBody, SendGate
+from allora_mqtt.market.gate import SendGate
+from allora_mqtt.market.line import Line
 from allora_mqtt.market.orders import (
-    ActionsExhausted,
     DuplicateNonce,
     Grouping,
     OrderResult,
@@ -76,7 +56,6 @@ from allora_mqtt.market.orders import (
     cancel_action,
     leverage_action,
     order_action,
-    parse_results,
 )
 from allora_mqtt.market.pages import Page, parse_page, read_pages
 from allora_mqtt.market.signing import Envelope, Signer, hide_key
@@ -99,11 +78,6 @@ __all__ = [
     "Trigger",
 ]
 
-_THREADS = 4
-"""Of each kind; more requests at once than this would only meet the exchange's rate limit."""
-_READ_TRIES = 3
-_WRITE_TIMEOUTS = 2.5
-"""One for connecting, one for the answer, and half of one for waiting for a thread."""
 _FILLS_PER_PAGE = 2000
 _UNSHARP_S = 2.0
 """What the exchange's own time may lag behind on its way; less than that is no difference between two clocks."""
@@ -111,29 +85,13 @@ _MAX_FILL_PAGES = 10
 _MODE_FOR_S = 600.0
 _FUNDINGS_PER_PAGE = 500
 _MAX_FUNDING_PAGES = 50
-_LONGEST_WAIT_S = 1.0
-"""Room may be made sooner than it seemed, by an answer that came."""
-_MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-
 _T = TypeVar("_T")
-
-_IS_EXIT: ContextVar[bool] = ContextVar("is_exit", default=False)
 
 ACCOUNT_WEIGHT = info_weight("clearinghouseState") + info_weight("spotClearinghouseState")
 """What a look at the account costs at most."""
 DEEP_WEIGHT = ACCOUNT_WEIGHT + info_weight("frontendOpenOrders") + info_weight("userFillsByTime")
 """The same with the resting orders and the fills."""
 QUOTES_WEIGHT = info_weight("metaAndAssetCtxs")
-
-
-@contextmanager
-def for_exit() -> Iterator[None]:
-    """Within this, what is asked for serves the closing of positions and is never held up by the request budget."""
-    token = _IS_EXIT.set(True)
-    try:
-        yield
-    finally:
-        _IS_EXIT.reset(token)
 
 
 class Hyperliquid:
@@ -163,30 +121,18 @@ class Hyperliquid:
         weight_per_minute: int = WEIGHT_PER_MINUTE,
     ) -> None:
         url = base_url.rstrip("/")
-        self._timeout_s = timeout_s
         self.account_address = account_address
         """The account that trades, itself or for a vault."""
         self._account = vault_address or account_address
         self._clock = clock
-        self._steady = steady
-        self.info_health = Dependency("hyperliquid")
-        self.exchange_health = Dependency("hyperliquid_exchange")
-        self.budget = RequestBudget(weight_per_minute)
+        self.line = Line(url, timeout_s, clock, steady, hide_key(wallet), weight_per_minute)
+        """The requests themselves, with their budget and breakers."""
         self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)
-        self._hide = hide_key(wallet)
         self._assets: dict[str, Asset] = {}
         self._mode: str | None = None
         self._mode_until_s = 0.0
         self.clock_ahead_s = 0.0
         """How far the clock of this machine was ahead of the exchange's at the last look at the account."""
-        # Asset numbers are kept here and not in the SDK, whose own tables break on one bad entry; given empty ones, its
-        # constructor asks nothing of the network.
-        empty: dict[str, list[Any]] = {"universe": [], "tokens": []}
-        self._info = Info(url, skip_ws=True, meta=empty, spot_meta=empty, timeout=timeout_s)
-        self._info.session.hooks["response"].append(refuse_http_errors)
-        self._writing = API(url, timeout_s)
-        self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="hyperliquid-read")
-        self._writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="hyperliquid-write")
 
     async def connect(self) -> None:
         """Fetch the universe once; signing needs it.
@@ -194,14 +140,26 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        self._assets = await self._read("meta", "its list of assets", self._info.meta, _assets, Use.CATALOG)
+        self._assets = await self.line.read("meta", "its list of assets", self.line.info.meta, _assets, Use.CATALOG)
 
     async def close(self) -> None:
         """Close the connections; what still runs in a thread ends by its own timeout."""
-        for pool in (self._readers, self._writers):
-            pool.shutdown(wait=False, cancel_futures=True)
-        self._info.session.close()
-        self._writing.session.close()
+        self.line.close()
+
+    @property
+    def info_health(self) -> Dependency:
+        """How well reading goes."""
+        return self.line.info_health
+
+    @property
+    def exchange_health(self) -> Dependency:
+        """How well orders are taken."""
+        return self.line.exchange_health
+
+    @property
+    def budget(self) -> RequestBudget:
+        """How much of the exchange's request limits is used."""
+        return self.line.budget
 
     async def meta_and_contexts(self) -> tuple[dict[str, Any], list[Any]]:
         """The universe and the market context of each asset, for `assets_from_meta` and `quotes_from_contexts`.
@@ -209,8 +167,8 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        meta, contexts = await self._read(
-            "metaAndAssetCtxs", "its market data", self._info.meta_and_asset_ctxs, _meta_and_contexts, Use.QUOTES
+        meta, contexts = await self.line.read(
+            "metaAndAssetCtxs", "its market data", self.line.info.meta_and_asset_ctxs, _meta_and_contexts, Use.QUOTES
         )
         # A listing that is new since `connect` can be traded as soon as it is seen.
         self._assets = assets_from_meta(meta)
@@ -223,12 +181,12 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
         mode = await self.account_mode()
-        call = partial(self._info.user_state, self._account)
-        state = await self._read("clearinghouseState", "the account", call, self._account_state)
+        call = partial(self.line.info.user_state, self._account)
+        state = await self.line.read("clearinghouseState", "the account", call, self._account_state)
         if not is_unified(mode):
             return state
-        spot = partial(self._info.spot_user_state, self._account)
-        return await self._read(
+        spot = partial(self.line.info.spot_user_state, self._account)
+        return await self.line.read(
             "spotClearinghouseState", "the account's collateral", spot, partial(with_spot_collateral, state)
         )
 
@@ -262,7 +220,7 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        return await self._read(str(query["type"]), what, partial(self._info.post, "/info", dict(query)), parse)
+        return await self.line.read(str(query["type"]), what, partial(self.line.info.post, "/info", dict(query)), parse)
 
     def now_s(self) -> float:
         """Return unix seconds as the exchange counts them, which decides when an order is too late."""
@@ -275,10 +233,10 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        return await self._read(
+        return await self.line.read(
             "frontendOpenOrders",
             "the open orders",
-            partial(self._info.frontend_open_orders, self._account),
+            partial(self.line.info.frontend_open_orders, self._account),
             lambda raw: parse_orders(_list(raw)),
         )
 
@@ -290,8 +248,8 @@ class Hyperliquid:
         """
 
         async def ask(start_ms: int, end_ms: int | None) -> Page[Fill]:
-            call = partial(self._info.user_fills_by_time, self._account, start_ms, end_ms)
-            return await self._read(
+            call = partial(self.line.info.user_fills_by_time, self._account, start_ms, end_ms)
+            return await self.line.read(
                 "userFillsByTime", "the fills", call, partial(parse_page, partial(parse_fills, account=self._account))
             )
 
@@ -308,8 +266,8 @@ class Hyperliquid:
         """
 
         async def ask(start_ms: int, end_ms: int | None) -> Page[FundingPayment]:
-            call = partial(self._info.user_funding_history, self._account, start_ms, end_ms)
-            return await self._read("userFunding", "the funding", call, partial(parse_page, parse_fundings))
+            call = partial(self.line.info.user_funding_history, self._account, start_ms, end_ms)
+            return await self.line.read("userFunding", "the funding", call, partial(parse_page, parse_fundings))
 
         payments = await read_pages(ask, since_ms, _FUNDINGS_PER_PAGE, _MAX_FUNDING_PAGES)
         # A position pays once an hour, so time and symbol say which payment it is.
@@ -325,9 +283,9 @@ class Hyperliquid:
         parse = partial(parse_cash_flows, account=self._account, unified=is_unified(await self.account_mode()))
 
         async def ask(start_ms: int, end_ms: int | None) -> Page[CashFlow]:
-            call = partial(self._info.user_non_funding_ledger_updates, self._account, start_ms, end_ms)
+            call = partial(self.line.info.user_non_funding_ledger_updates, self._account, start_ms, end_ms)
             what = "deposits and withdrawals"
-            return await self._read("userNonFundingLedgerUpdates", what, call, partial(parse_page, parse))
+            return await self.line.read("userNonFundingLedgerUpdates", what, call, partial(parse_page, parse))
 
         flows = await read_pages(ask, since_ms, _FUNDINGS_PER_PAGE, _MAX_FUNDING_PAGES)
         found = {flow.flow_id: flow for flow in flows}
@@ -345,8 +303,8 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
         span = {"coin": symbol, "interval": "1m", "startTime": int(since_s * 1000), "endTime": int(until_s * 1000)}
-        call = partial(self._info.post, "/info", {"type": "candleSnapshot", "req": span})
-        return await self._read("candleSnapshot", "candles", call, _closes, Use.CATALOG)
+        call = partial(self.line.info.post, "/info", {"type": "candleSnapshot", "req": span})
+        return await self.line.read("candleSnapshot", "candles", call, _closes, Use.CATALOG)
 
     async def order_status(self, cloid: str) -> OrderState | None:
         """What the exchange knows of an order by our id; None while it knows no such order.
@@ -356,8 +314,8 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        call = partial(self._info.query_order_by_cloid, self._account, Cloid.from_str(cloid.lower()))
-        return await self._read("orderStatus", "an order's status", call, parse_order_status)
+        call = partial(self.line.info.query_order_by_cloid, self._account, Cloid.from_str(cloid.lower()))
+        return await self.line.read("orderStatus", "an order's status", call, parse_order_status)
 
     async def learn_limits(self) -> None:
         """Ask how many actions the account has sent and may send, for the request budget.
@@ -365,26 +323,25 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-        call = partial(self._info.user_rate_limit, self._account)
-        used, limit = await self._read("userRateLimit", "the account's limits", call, _limits)
-        self.budget.learn(used, limit, self._steady())
+        call = partial(self.line.info.user_rate_limit, self._account)
+        used, limit = await self.line.read("userRateLimit", "the account's limits", call, _limits)
+        self.budget.learn(used, limit, self.line.steady())
 
     def action_pause_s(self) -> float:
         """Return for how long the exchange takes no action, because the account has used up its actions."""
-        return self.budget.action_pause_s(self._steady())
+        return self.budget.action_pause_s(self.line.steady())
 
     def may_ask_limits(self) -> bool:
         """Whether `learn_limits` is due; True for one caller."""
-        return self.budget.should_ask(self._steady())
+        return self.budget.should_ask(self.line.steady())
 
     async def room(self, use: Use, weight: int) -> None:
         """Wait until the request budget has room for so much."""
-        while (wait_s := self.budget.wait_s(use, weight, self._steady())) > 0:  # noqa: ASYNC110 - time makes room
-            await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
+        await self.line.room(use, weight)
 
     def quote_pause_s(self, interval_s: float) -> float:
         """Return how long to wait between two looks at all quotes: the interval, or what the budget allows."""
-        return self.budget.quote_interval_s(interval_s, QUOTES_WEIGHT, self._steady())
+        return self.budget.quote_interval_s(interval_s, QUOTES_WEIGHT, self.line.steady())
 
     def deep_pause_s(self, interval_s: float) -> float:
         """Return how long to wait between two looks at orders and fills: the interval, or what the budget allows."""
@@ -392,7 +349,7 @@ class Hyperliquid:
 
     def figures(self) -> Figures:
         """Return how much of the request budget is used."""
-        return self.budget.figures(self._steady())
+        return self.budget.figures(self.line.steady())
 
     def sign_orders(
         self, orders: Sequence[OrderSpec], grouping: Grouping, nonce: int, expires_after_ms: int | None
@@ -457,53 +414,7 @@ class Hyperliquid:
             ActionsExhausted: the account has used up its actions.
             BotError: EXCHANGE_REJECTED when refused as a whole; EXCHANGE_UNREACHABLE when nothing left.
         """
-        if gate is not None and not gate.is_open:
-            raise GateClosed
-        spent = self.budget.spend(Use.EXIT, action_weight(envelope.action_count))
-        started = time.perf_counter()
-        try:
-            results = parse_results(await self._deliver(envelope, gate), envelope.action_count)
-        except GateClosed:
-            raise
-        except BotError as error:
-            self._note_refusal(error, started)
-            raise
-        else:
-            self._answered(self.exchange_health, started)
-            return results
-        finally:
-            self.budget.done(spent, self._steady())
-
-    def _note_refusal(self, error: BotError, started: float) -> None:
-        """Tell an exchange that says no from one that does not answer."""
-        if isinstance(error, RateLimited):
-            self.budget.refused(self._steady())
-        elif isinstance(error, OutcomeUnknown) or error.code is ErrorCode.EXCHANGE_UNREACHABLE:
-            self.exchange_health.failed(self._clock(), error.message)
-        else:
-            self._answered(self.exchange_health, started)
-        if isinstance(error, ActionsExhausted):
-            self.budget.exhausted(self._steady())
-
-    def _answered(self, dependency: Dependency, started: float) -> None:
-        self.budget.taken(self._steady())
-        dependency.succeeded(self._clock(), (time.perf_counter() - started) * 1000)
-
-    async def _deliver(self, envelope: Envelope, gate: SendGate | None) -> object:
-        self.budget.acted(envelope.action_count)
-        body = GatedBody(envelope.to_json().encode(), gate)
-        running = _in_thread(self._writers, partial(self._post, body))
-        try:
-            # Connecting and answering have their own timeouts in the thread; this one also covers waiting for a thread.
-            async with asyncio.timeout(_WRITE_TIMEOUTS * self._timeout_s):
-                return await running
-        except TimeoutError as error:
-            if body.abandon():
-                raise not_sent("it took too long to connect") from error
-            raise OutcomeUnknown("no answer came in time") from error
-        except asyncio.CancelledError:
-            body.abandon()
-            raise
+        return await self.line.send(envelope, gate)
 
     def _account_state(self, raw: Mapping[str, Any]) -> AccountState:
         now_s = self._clock()
@@ -516,92 +427,6 @@ class Hyperliquid:
         if self._signer is None:
             raise BotError(ErrorCode.NOT_ALLOWED, "There is no key to sign orders with; set HL_SECRET_KEY.")
         return self._signer.sign(action, nonce, expires_after_ms)
-
-    def _post(self, body: GatedBody) -> object:
-        """Post a body and decode the answer; runs in a writer thread."""
-        try:
-            with body:
-                # A redirect would carry a signed order to another address.
-                response = self._writing.session.post(
-                    f"{self._writing.base_url}/exchange",
-                    data=body,
-                    timeout=self._timeout_s,
-                    allow_redirects=False,
-                )
-        except (OSError, HTTPError) as error:
-            if body.left:
-                raise OutcomeUnknown(f"the connection failed ({kind_of(error)})") from error
-            raise not_sent(kind_of(error)) from error
-        return decoded_write(response, self._hide)
-
-    async def _read(
-        self, kind: str, what: str, call: Callable[[], Any], parse: Callable[[Any], _T], use: Use = Use.ACCOUNT
-    ) -> _T:
-        retrying = AsyncRetrying(
-            # The probe of a breaker that is open is a single request.
-            stop=stop_after_attempt(1 if self.info_health.is_open else _READ_TRIES),
-            wait=retry_pause_s,
-            retry=retry_if_exception_type(TransientFailure),
-            reraise=True,
-        )
-        started = time.perf_counter()
-        try:
-            result: _T = await retrying(
-                self._read_counted, kind, what, call, parse, Use.EXIT if _IS_EXIT.get() else use
-            )
-        except Throttled:
-            self.info_health.give_back()
-            raise
-        except BotError as error:
-            self.info_health.failed(self._clock(), error.message)
-            raise
-        self._answered(self.info_health, started)
-        return result
-
-    async def _read_counted(
-        self, kind: str, what: str, call: Callable[[], Any], parse: Callable[[Any], _T], use: Use
-    ) -> _T:
-        weight = info_weight(kind)
-        if use is Use.EXIT:
-            await self.room(use, weight)
-        wait_s = self.budget.wait_s(use, weight, self._steady())
-        if wait_s > 0:
-            raise Throttled(what, wait_s)
-        spent = self.budget.spend(use, weight)
-        rows = 0
-        try:
-            raw = await self._read_raw(what, call)
-            rows = len(raw) if kind in LISTED and isinstance(raw, list) else 0
-        except RateLimited:
-            self.budget.refused(self._steady())
-            raise
-        finally:
-            self.budget.done(spent, self._steady(), rows_weight(rows))
-        try:
-            return parse(raw)
-        except _MALFORMED as error:
-            raise unreadable(what) from error
-
-    async def _read_raw(self, what: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the SDK returns
-        running = _in_thread(self._readers, call)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await running
-        except HttpRefusal as refusal:
-            raise read_refused(what, refusal.status) from refusal
-        except (OSError, HTTPError) as error:
-            raise TransientFailure(
-                f"HyperLiquid could not be asked for {what} ({kind_of(error)}); check the network and HL_BASE_URL."
-            ) from error
-        except _MALFORMED as error:
-            raise unreadable(what) from error
-
-
-def _in_thread(pool: ThreadPoolExecutor, call: Callable[[], _T]) -> asyncio.Future[_T]:
-    try:
-        return asyncio.get_running_loop().run_in_executor(pool, call)
-    except RuntimeError as error:
-        raise not_sent("the connection was closed") from error
 
 
 def _list(raw: object) -> list[Any]:

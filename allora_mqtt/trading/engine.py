@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from allora_mqtt.market.catalog import Catalog
 from allora_mqtt.market.dependency import Dependency
 from allora_mqtt.market.gate import SendGate
-from allora_mqtt.market.hyperliquid import for_exit
+from allora_mqtt.market.line import for_exit
 from allora_mqtt.market.orders import OutcomeUnknown
 from allora_mqtt.market.predictions import Prediction
 from allora_mqtt.market.quotes import Quote

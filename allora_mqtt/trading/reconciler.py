@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from allora_mqtt.market.account import RestingOrder
 from allora_mqtt.market.budget import Use
-from allora_mqtt.market.hyperliquid import ACCOUNT_WEIGHT, DEEP_WEIGHT, Hyperliquid, for_exit
+from allora_mqtt.market.hyperliquid import ACCOUNT_WEIGHT, DEEP_WEIGHT, Hyperliquid
+from allora_mqtt.market.line import for_exit
 from allora_mqtt.protocol.errors import BotError
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.runtime import RuntimeSettings

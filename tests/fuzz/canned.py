@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -14,6 +15,9 @@ from requests.adapters import BaseAdapter
 from allora_mqtt.market.allora import AlloraClient
 from allora_mqtt.market.budget import Use
 from allora_mqtt.market.hyperliquid import Hyperliquid
+from allora_mqtt.market.line import Line
+from allora_mqtt.market.signing import hide_key
+from allora_mqtt.settings import WEIGHT_PER_MINUTE
 
 _T = TypeVar("_T")
 
@@ -56,10 +60,10 @@ class CannedExchange(BaseAdapter):
         pass
 
 
-class OneTry(Hyperliquid):
-    """The real gateway, which asks once: the same answer would come each time."""
+class OneTry(Line):
+    """The real line, on which everything is asked once: the same answer would come each time."""
 
-    async def _read(
+    async def read(
         self, kind: str, what: str, call: Callable[[], Any], parse: Callable[[Any], _T], use: Use = Use.ACCOUNT
     ) -> _T:
         del use
@@ -68,7 +72,7 @@ class OneTry(Hyperliquid):
 
 def gateway(canned: CannedExchange) -> Hyperliquid:
     """Return the gateway, with the real SDK inside, on these answers."""
-    made = OneTry(
+    made = Hyperliquid(
         base_url="http://exchange.invalid",
         timeout_s=30,
         account_address=ADDRESS,
@@ -76,7 +80,8 @@ def gateway(canned: CannedExchange) -> Hyperliquid:
         vault_address=None,
         clock=lambda: NOW_S,
     )
-    for session in (made._info.session, made._writing.session):
+    made.line = OneTry("http://exchange.invalid", 30, lambda: NOW_S, time.monotonic, hide_key(None), WEIGHT_PER_MINUTE)
+    for session in (made.line.info.session, made.line._writing.session):
         session.trust_env = False
         session.mount("http://", canned)
     return made

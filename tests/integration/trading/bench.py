@@ -206,7 +206,7 @@ class Bench:
             clock=self.clock,
             steady=self.clock,
         )
-        hyperliquid.budget = RequestBudget(self.weight_per_minute)
+        hyperliquid.line.budget = RequestBudget(self.weight_per_minute)
         allora = AlloraClient(f"{self.simulator.url}/v2", "sim", "allora-mainnet-1", timeout_s, session)
         feed = Feed(hyperliquid, allora, [], 0.15, self.clock, requests_per_minute=1_000_000)
         nonces = NonceSource(lambda: int(self.clock() * 1000), await ledger.highest_nonce())

@@ -88,6 +88,6 @@ async def test_entries_wait_until_the_exchange_has_told_its_count(bench: Bench) 
     bot = await bench.start({"ETH": ETH})
     await until(lambda: any("not known yet" in why for one in bot.seen.signals for why in one.reasons), "the reason")
     assert bench.entries() == []
-    bot.hyperliquid.budget = RequestBudget(10**9)
+    bot.hyperliquid.line.budget = RequestBudget(10**9)
     bench.faults()
     await bench.holding("ETH")

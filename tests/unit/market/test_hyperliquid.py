@@ -11,7 +11,8 @@ from hyperliquid.utils.signing import recover_agent_or_user_from_l1_action
 
 from allora_mqtt.market.answers import RateLimited, Throttled
 from allora_mqtt.market.gate import GateClosed, SendGate
-from allora_mqtt.market.hyperliquid import DuplicateNonce, Envelope, Hyperliquid, OrderSpec, OutcomeUnknown, for_exit
+from allora_mqtt.market.hyperliquid import DuplicateNonce, Envelope, Hyperliquid, OrderSpec, OutcomeUnknown
+from allora_mqtt.market.line import for_exit
 from allora_mqtt.market.orders import ActionsExhausted, OrderResult
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from tests.unit.market.conftest import ADDRESS
@@ -464,7 +465,7 @@ async def test_a_send_that_is_cancelled_while_connecting_never_leaves(
     gateway: Hyperliquid, exchange: FakeExchange
 ) -> None:
     hold = Hold()
-    gateway._writing.session.auth = hold
+    gateway.line._writing.session.auth = hold
     sending = asyncio.create_task(gateway.send(order(gateway)))
     await asyncio.to_thread(hold.began.wait, 5)
     sending.cancel()
@@ -479,7 +480,7 @@ async def test_a_send_that_gave_up_before_it_left_was_not_sent(exchange: FakeExc
     gateway = door(exchange.url, wallet, timeout_s=0.1)
     await gateway.connect()
     hold = Hold()
-    gateway._writing.session.auth = hold
+    gateway.line._writing.session.auth = hold
     with pytest.raises(BotError, match="was not sent") as caught:
         await gateway.send(order(gateway))
     assert not isinstance(caught.value, OutcomeUnknown)
