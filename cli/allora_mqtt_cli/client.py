@@ -137,9 +137,14 @@ def _response_to(command_id: str | None, message: Message) -> Response | None:
     if not isinstance(answer, dict) or answer.get("id") != command_id:
         return None
     response = understand(Response, message.payload, message.topic)
+    return response if is_final(response) else None
+
+
+def is_final(response: Response) -> bool:
+    """Whether the command has ended; a duplicate of one that is still under way says only that."""
     first = response.data.get("first")
     is_pending = isinstance(first, dict) and first.get("status") == "PENDING"
-    return None if is_pending and response.status is Status.DUPLICATE else response
+    return not (is_pending and response.status is Status.DUPLICATE)
 
 
 def availability_of(payload: bytes | None) -> Availability | None:
