@@ -1,7 +1,7 @@
 """A table that is drawn again and again without losing the cursor."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from rich.text import Text
 from textual import events
@@ -10,6 +10,9 @@ from textual.message import Message
 from textual.widgets import DataTable
 
 from allora_mqtt_cli.panel.drawing import NUMBERS, Row
+
+_LIGHTS_WIDTH: Final = 3
+"""Of the column without a heading, so that the others stay where they are when something is asked for."""
 
 
 class Sheet(DataTable[Text]):
@@ -54,7 +57,8 @@ class Sheet(DataTable[Text]):
             self._drawn = []
             self.clear(columns=True)
             for heading in headings:
-                self.add_column(Text(heading, justify="right" if heading in NUMBERS else "left"), key=heading)
+                label = Text(heading, justify="right" if heading in NUMBERS else "left")
+                self.add_column(label, key=heading, width=None if heading else _LIGHTS_WIDTH)
         rows = [(key, [self._aligned(*each) for each in zip(headings, cells, strict=True)]) for key, cells in rows]
         if [key for key, _ in rows] == [key for key, _ in self._drawn]:
             self._update(rows)
