@@ -16,7 +16,7 @@ from allora_mqtt_cli.errors import CliError, ExitCode
 
 _M = TypeVar("_M", bound=BaseModel)
 
-_OFFLINE_GRACE_S: Final = 1.0
+OFFLINE_GRACE_S: Final = 1.0
 """How long an answer is waited for from a bot that is said to be offline."""
 _SETTLE_S: Final = 1.0
 """Retained messages come right after the subscription; after this long without one, the rest does not exist."""
@@ -70,7 +70,7 @@ class Client:
         started = time.monotonic()
         sent = self.send(body, envelope)
         patience_ends = started + self.connection.timeout_s
-        response = self._answer_to(envelope.id, started + _OFFLINE_GRACE_S)
+        response = self._answer_to(envelope.id, started + OFFLINE_GRACE_S)
         if response is None and self._availability is not Availability.OFFLINE:
             response = self._answer_to(envelope.id, patience_ends)
         return Reply(

@@ -3,19 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 
 from allora_mqtt.protocol.commands import Switch
 from allora_mqtt.protocol.messages import CatalogMatch, CryptoState, Direction, Position
-
-
-class Platform(StrEnum):
-    """Where a coin is known; the words of the action `catalog`."""
-
-    BOTH = "both"
-    HYPERLIQUID = "hyperliquid"
-    ALLORA = "allora"
-    ALL = "all"
+from allora_mqtt_cli.commands.cryptos import Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +61,14 @@ def listing(
     return sorted(coins, key=_place)
 
 
-def matching(coins: Iterable[Coin], search: str, platform: Platform) -> list[Coin]:
+def matching(coins: Iterable[Coin], search: str, platform: Where) -> list[Coin]:
     """Return the coins whose symbol holds the text, on the platform; of which that is not known yet they are kept."""
     text = search.strip().casefold()
     return [
         coin
         for coin in coins
         if text in coin.symbol.casefold()
-        and (platform is Platform.ALL or coin.availability is None or coin.availability == platform)
+        and (platform is Where.ALL or coin.availability is None or coin.availability == platform)
     ]
 
 

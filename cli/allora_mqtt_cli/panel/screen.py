@@ -13,8 +13,9 @@ from textual.widgets import Button, Footer, Input, Select, Static, Tab, Tabs
 from allora_mqtt.protocol import commands
 from allora_mqtt.protocol.commands import Body, Mode, Switch
 from allora_mqtt.protocol.messages import Position
+from allora_mqtt_cli.commands.cryptos import Where
 from allora_mqtt_cli.panel import asking, drawing, history
-from allora_mqtt_cli.panel.coins import Platform, matching
+from allora_mqtt_cli.panel.coins import matching
 from allora_mqtt_cli.panel.dialogs import Confirm, Help
 from allora_mqtt_cli.panel.state import PanelState, title
 from allora_mqtt_cli.panel.tables import Sheet
@@ -80,8 +81,8 @@ class Main(Screen[None]):
         self._head = Static(id="head")
         self._banner = Static(id="banner")
         self._search = Input(placeholder="search  /", compact=True, id="search")
-        choices = [(platform.value, platform) for platform in Platform]
-        self._chosen = Platform.BOTH
+        choices = [(platform.value, platform) for platform in Where]
+        self._chosen = Where.BOTH
         self._platforms = Select(choices, value=self._chosen, allow_blank=False, compact=True, id="platform")
         self._count = Static(id="count")
         self._coins = Sheet(id="coin-list", pressable=_SWITCH)
@@ -207,7 +208,7 @@ class Main(Screen[None]):
 
     def on_select_changed(self, event: Select.Changed) -> None:
         """Filter by the platform chosen."""
-        if isinstance(event.value, Platform):
+        if isinstance(event.value, Where):
             self._chosen = event.value
             self.draw()
 
@@ -245,7 +246,7 @@ class Main(Screen[None]):
 
     def action_platform(self) -> None:
         """Choose the next filter."""
-        platforms = list(Platform)
+        platforms = list(Where)
         place = platforms.index(self._chosen) + 1
         self._platforms.value = platforms[place % len(platforms)]
 

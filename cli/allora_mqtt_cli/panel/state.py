@@ -25,7 +25,7 @@ from allora_mqtt.protocol.messages import (
 )
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt_cli import outcome
-from allora_mqtt_cli.client import Reply, is_final, understand
+from allora_mqtt_cli.client import OFFLINE_GRACE_S, Reply, is_final, understand
 from allora_mqtt_cli.connection import Message
 from allora_mqtt_cli.errors import CliError
 from allora_mqtt_cli.heard import Heard
@@ -34,8 +34,6 @@ from allora_mqtt_cli.panel.coins import Coin, listing
 
 Severity = Literal["information", "warning", "error"]
 
-_OFFLINE_GRACE_S: Final = 1.0
-"""How long an answer is waited for from a bot that is said to be offline."""
 _CATALOG_AGE_S: Final = 300.0
 """Prices of coins that are not traded come with the catalog, which is asked for again after this long."""
 _CURVE_POINTS: Final = 500
@@ -189,7 +187,7 @@ class PanelState:
         pending = self.pending.get(command_id)
         if pending is not None:
             is_away = self.heard.availability is Availability.OFFLINE
-            patience_s = _OFFLINE_GRACE_S if is_away else self._timeout_s
+            patience_s = OFFLINE_GRACE_S if is_away else self._timeout_s
             self.pending[command_id] = replace(pending, reply=reply, overdue_at=at + patience_s)
         return Reaction()
 

@@ -4,9 +4,10 @@ import pytest
 
 from allora_mqtt.protocol.commands import Mode, SearchCatalog, SetCrypto, SetMode, Switch
 from allora_mqtt.protocol.messages import Position
+from allora_mqtt_cli.commands.cryptos import Where
 from allora_mqtt_cli.errors import CliError, ExitCode
 from allora_mqtt_cli.panel import drawing
-from allora_mqtt_cli.panel.coins import Platform, matching
+from allora_mqtt_cli.panel.coins import matching
 from tests.integration.test_cli_commands import NOW, POSITION, STATUS
 from tests.unit.cli.panel.things import INTERVAL_S, Told, match
 
@@ -89,11 +90,11 @@ def test_search_and_filter(told: Told) -> None:
     told.send("q", SearchCatalog())
     told.respond("catalog", "q", data={"cryptos": rows})
 
-    def found(search: str, platform: Platform) -> list[str]:
+    def found(search: str, platform: Where) -> list[str]:
         return [coin.symbol for coin in matching(told.state.coins, search, platform)]
 
     # Of BTC and ETH the catalog says nothing here, and they are never hidden for that.
-    assert found("", Platform.BOTH) == ["BTC", "ETH", "SOL"]
-    assert found(" pep", Platform.ALL) == ["PEPPER", "kPEPE"]
-    assert found("pep", Platform.HYPERLIQUID) == ["kPEPE"]
-    assert found("pep", Platform.ALLORA) == ["PEPPER"]
+    assert found("", Where.BOTH) == ["BTC", "ETH", "SOL"]
+    assert found(" pep", Where.ALL) == ["PEPPER", "kPEPE"]
+    assert found("pep", Where.HYPERLIQUID) == ["kPEPE"]
+    assert found("pep", Where.ALLORA) == ["PEPPER"]
