@@ -1,6 +1,6 @@
 """Which broker to talk to, in which version of MQTT, and what to say when that does not work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -37,7 +37,7 @@ class Broker:
     host: str
     port: int
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     tls: Tls | None
     transport: Literal["tcp", "websockets"]
     versions: tuple[MQTTProtocolVersion, ...]

@@ -16,7 +16,7 @@ from allora_mqtt_cli.errors import CliError, ExitCode
 
 _M = TypeVar("_M", bound=BaseModel)
 
-_OFFLINE_GRACE_S: Final = 1.0
+OFFLINE_GRACE_S: Final = 1.0
 """How long an answer is waited for from a bot that is said to be offline."""
 _SETTLE_S: Final = 1.0
 """Retained messages come right after the subscription; after this long without one, the rest does not exist."""
@@ -70,7 +70,7 @@ class Client:
         started = time.monotonic()
         sent = self.send(body, envelope)
         patience_ends = started + self.connection.timeout_s
-        response = self._answer_to(envelope.id, started + _OFFLINE_GRACE_S)
+        response = self._answer_to(envelope.id, started + OFFLINE_GRACE_S)
         if response is None and self._availability is not Availability.OFFLINE:
             response = self._answer_to(envelope.id, patience_ends)
         return Reply(
@@ -137,9 +137,14 @@ def _response_to(command_id: str | None, message: Message) -> Response | None:
     if not isinstance(answer, dict) or answer.get("id") != command_id:
         return None
     response = understand(Response, message.payload, message.topic)
+    return response if is_final(response) else None
+
+
+def is_final(response: Response) -> bool:
+    """Whether the command has ended; a duplicate of one that is still under way says only that."""
     first = response.data.get("first")
     is_pending = isinstance(first, dict) and first.get("status") == "PENDING"
-    return None if is_pending and response.status is Status.DUPLICATE else response
+    return not (is_pending and response.status is Status.DUPLICATE)
 
 
 def availability_of(payload: bytes | None) -> Availability | None:

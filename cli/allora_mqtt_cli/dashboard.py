@@ -1,33 +1,15 @@
 """What `watch` shows: the newest message of each state topic, drawn as one screen."""
 
-from typing import Final, TypeVar
-
-from pydantic import BaseModel
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from allora_mqtt.protocol.messages import (
-    Account,
-    ActiveSet,
-    Availability,
-    BotStatus,
-    CryptoState,
-    Heartbeat,
-    Response,
-    Status,
-)
+from allora_mqtt.protocol.messages import Account, Availability, BotStatus, Heartbeat, Response, Status
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt_cli import outcome, render
-from allora_mqtt_cli.client import availability_of, understand
 from allora_mqtt_cli.connection import Message
-from allora_mqtt_cli.errors import CliError
-
-_M = TypeVar("_M", bound=BaseModel)
-
-_MISSED_BEATS: Final = 2.5
-"""After this many intervals without a heartbeat its age turns red."""
+from allora_mqtt_cli.heard import Heard
 
 
 class Dashboard:
@@ -44,42 +26,21 @@ class Dashboard:
     def __init__(self, topics: Topics, heartbeat_interval_s: float) -> None:
         self.problem: str | None = None
         self._topics = topics
-        self._interval_s = heartbeat_interval_s
-        self._availability: Availability | None = None
-        self._newest: dict[str, BaseModel] = {}
-        self._coins: dict[str, CryptoState] = {}
-        self._beat_at: float | None = None
-        self._unreadable: str | None = None
-        self._models: dict[str, type[BaseModel]] = {
-            topics.status: BotStatus,
-            topics.account: Account,
-            topics.cryptos: ActiveSet,
-            topics.heartbeat: Heartbeat,
-            topics.last_command: Response,
-        }
+        self._heard = Heard(topics, heartbeat_interval_s)
 
     @property
     def filters(self) -> tuple[str, ...]:
         """What to subscribe to."""
-        return (*self._models, self._topics.availability, self._topics.crypto("+"))
+        return self._heard.filters
 
     @property
     def has_content(self) -> bool:
         """Whether anything has been heard yet."""
-        return bool(self._newest)
+        return self._heard.has_content
 
     def take(self, message: Message) -> None:
         """Take over a message."""
-        prefix = self._topics.crypto("")
-        try:
-            if message.topic == self._topics.availability:
-                self._availability = availability_of(message.payload)
-            elif message.topic in self._models:
-                self._take_model(message)
-            elif message.topic.startswith(prefix) and message.topic != f"{prefix}set":
-                self._take_coin(message.topic.removeprefix(prefix), message)
-        except CliError as error:
-            self._unreadable = error.message
+        self._heard.take(message)
 
     def render(self, now: float) -> RenderableType:
         """Draw the screen.
@@ -88,38 +49,23 @@ class Dashboard:
             now: on the monotonic clock, as the messages' arrival times.
         """
         parts: list[RenderableType] = [self._head(now)]
-        status = self._get(self._topics.status, BotStatus)
+        status = self._heard.get(self._topics.status, BotStatus)
         if status is None:
             parts.append(Text("Waiting for the bot's first status.", style="yellow"))
         else:
             parts += self._warnings(status)
-        active = self._get(self._topics.cryptos, ActiveSet)
-        if self._coins or active:
-            parts.append(render.cryptos(active.root if active else {}, self._coins))
+        if self._heard.coins or self._heard.active:
+            parts.append(render.cryptos(self._heard.active, self._heard.coins))
         parts.append(self._last_command())
-        for problem in (self.problem, self._unreadable):
+        for problem in (self.problem, self._heard.unreadable):
             if problem:
                 parts.append(render.cell(problem, "bold red"))
-        style = "red" if self.problem or self._is_silent(now) else "green"
+        style = "red" if self.problem or self._heard.is_silent(now) else "green"
         return Panel(Group(*parts), title=f" {self._topics.base} ", subtitle="Ctrl-C ends", border_style=style)
 
-    def _take_model(self, message: Message) -> None:
-        if not message.payload:
-            self._newest.pop(message.topic, None)
-            return
-        self._newest[message.topic] = understand(self._models[message.topic], message.payload, message.topic)
-        if message.topic == self._topics.heartbeat:
-            self._beat_at = message.received_at
-
-    def _take_coin(self, symbol: str, message: Message) -> None:
-        if message.payload:
-            self._coins[symbol] = understand(CryptoState, message.payload, message.topic)
-        else:
-            self._coins.pop(symbol, None)
-
     def _head(self, now: float) -> Table:
-        status = self._get(self._topics.status, BotStatus)
-        money = self._get(self._topics.account, Account) or status
+        status = self._heard.get(self._topics.status, BotStatus)
+        money = self._heard.get(self._topics.account, Account) or status
         table = Table.grid(padding=(0, 3))
         names, values = [], []
         for name, value in (
@@ -138,20 +84,17 @@ class Dashboard:
         return table
 
     def _presence(self) -> Text:
-        style = "green" if self._availability is Availability.ONLINE else "bold red"
-        return render.cell(self._availability or "unknown", style)
+        style = "green" if self._heard.availability is Availability.ONLINE else "bold red"
+        return render.cell(self._heard.availability or "unknown", style)
 
     def _pulse(self, now: float) -> Text:
-        if self._beat_at is None:
+        if self._heard.beat_at is None:
             return Text("none yet", style="yellow")
-        beat = self._get(self._topics.heartbeat, Heartbeat)
+        beat = self._heard.get(self._topics.heartbeat, Heartbeat)
         lag = f", lag {beat.loop_lag_ms:.0f} ms" if beat else ""
-        return Text(f"{now - self._beat_at:.0f} s ago{lag}", style="bold red" if self._is_silent(now) else "green")
-
-    def _is_silent(self, now: float) -> bool:
-        if self._availability is Availability.OFFLINE:
-            return True
-        return self._beat_at is not None and now - self._beat_at > _MISSED_BEATS * self._interval_s
+        return Text(
+            f"{now - self._heard.beat_at:.0f} s ago{lag}", style="bold red" if self._heard.is_silent(now) else "green"
+        )
 
     def _warnings(self, status: BotStatus) -> list[RenderableType]:
         open_breakers = [
@@ -160,7 +103,7 @@ class Dashboard:
         return [*open_breakers, *(render.cell(warning.message, "yellow") for warning in status.warnings)]
 
     def _last_command(self) -> Text:
-        response = self._get(self._topics.last_command, Response)
+        response = self._heard.get(self._topics.last_command, Response)
         if response is None:
             return render.cell("No command yet.", "dim")
         said = response.error.message if response.error else outcome.describe(response.data)
@@ -170,7 +113,3 @@ class Dashboard:
             f"Last command {response.executed_at.astimezone():%H:%M:%S}: {response.name}{by} {response.status} {said}"
         )
         return render.cell(line, "green" if executed else "yellow")
-
-    def _get(self, topic: str, model: type[_M]) -> _M | None:
-        message = self._newest.get(topic)
-        return message if isinstance(message, model) else None

@@ -140,6 +140,13 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorate
 
 
+def connection_words(invocation: Invocation) -> list[str]:
+    """Return what this run was told of the connection, as words for the command line of another."""
+    given = {name: invocation.flags[setting] for name, setting in _SETTING.items() if setting in invocation.flags}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    return [*words, f"--timeout={invocation.timeout_s}"]
+
+
 def _take_over(invocation: Invocation, values: dict[str, Any]) -> None:
     for name, setting in _SETTING.items():
         if values.get(name) is not None:

@@ -14,6 +14,7 @@ from allora_mqtt.configuration import Loaded
 from allora_mqtt.protocol.commands import Body, Envelope
 from allora_mqtt.protocol.messages import Availability, Response
 from allora_mqtt.protocol.topics import Topics
+from allora_mqtt.settings import Settings
 from allora_mqtt_cli import outcome
 from allora_mqtt_cli.broker import Broker
 from allora_mqtt_cli.client import Client
@@ -52,21 +53,32 @@ def open_client(invocation: Invocation, loaded: Loaded | None = None) -> Iterato
         message = "What is shown comes from the broker; --via spool is for commands and questions to the bot itself."
         raise CliError(ExitCode.USAGE, "USAGE", message)
     settings = (loaded or invocation.load()).settings
-    broker = Broker.of(settings)
-    if broker.username is not None and broker.password is None:
-        broker = replace(broker, password=invocation.password_for(broker.username))
-    with Connection(broker, invocation.timeout_s) as connection:
+    with Connection(broker_of(invocation, settings), invocation.timeout_s) as connection:
         yield Client(connection, Topics(settings.mqtt.base_topic))
 
 
-def envelope(invocation: Invocation, expires_s: float | None = None) -> Envelope:
-    """Return what every command of this command line carries: an id of its own, when it was issued, and by whom."""
+def broker_of(invocation: Invocation, settings: Settings) -> Broker:
+    """Return the configured broker, with the password that the user is asked for where no setting holds it."""
+    broker = Broker.of(settings)
+    if broker.username is not None and broker.password is None:
+        return replace(broker, password=invocation.password_for(broker.username))
+    return broker
+
+
+def envelope(invocation: Invocation, expires_s: float | None = None, program: str = "cli") -> Envelope:
+    """Return what every command from here carries: an id of its own, when it was issued, and by whom.
+
+    Args:
+        invocation: the run's shared options.
+        expires_s: a bot that gets the command later than this does not run it.
+        program: what the user sends it with; the source is `program:user`.
+    """
     issued_at = invocation.now()
     return Envelope(
         id=invocation.new_id(),
         issued_at=issued_at,
         expires_at=None if expires_s is None else issued_at + timedelta(seconds=expires_s),
-        source=_source(),
+        source=_source(program),
     )
 
 
@@ -194,10 +206,10 @@ def _send_only(invocation: Invocation, body: Body, expires_s: float | None) -> N
         invocation.output.note("Nobody holds a session for it, so it is gone: send it again when the bot is online.")
 
 
-def _source() -> str:
+def _source(program: str) -> str:
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = "unknown"
     visible = "".join(character for character in user if character.isprintable())
-    return f"cli:{visible}"[:_MAX_SOURCE_LENGTH]
+    return f"{program}:{visible}"[:_MAX_SOURCE_LENGTH]

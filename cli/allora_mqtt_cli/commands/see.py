@@ -7,8 +7,9 @@ from typing import Annotated, Final
 import typer
 
 from allora_mqtt_cli.commands.control import symbol_of
+from allora_mqtt_cli.errors import CliError, ExitCode
 from allora_mqtt_cli.invocation import Invocation
-from allora_mqtt_cli.options import ASKS, READS, takes
+from allora_mqtt_cli.options import ASKS, CONNECTION, READS, takes
 
 PANEL: Final = "See"
 
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("status", rich_help_panel=PANEL)(status)
     app.command("watch", rich_help_panel=PANEL)(watch)
+    app.command("panel", rich_help_panel=PANEL)(panel)
     app.command("positions", rich_help_panel=PANEL)(positions)
     app.command("trades", rich_help_panel=PANEL)(trades)
     app.command("performance", rich_help_panel=PANEL)(performance)
@@ -47,6 +49,40 @@ def watch(ctx: typer.Context) -> None:
     from allora_mqtt_cli import watching
 
     watching.watch(Invocation.of(ctx))
+
+
+@takes(*CONNECTION, "timeout")
+def panel(
+    ctx: typer.Context,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve it to a browser on this machine instead, for example at 127.0.0.1:8765.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """See and steer the bot on one screen, with keyboard and mouse."""
+    invocation = Invocation.of(ctx)
+    if serve is not None:
+        serve_panel(invocation, serve)
+        return
+    from allora_mqtt_cli.panel import start
+
+    start.run(invocation)
+
+
+def serve_panel(invocation: Invocation, bind: str) -> None:
+    """Serve the panel to a browser, where what that needs is installed."""
+    from importlib.util import find_spec
+
+    if find_spec("textual_serve") is None:
+        message = "Serving the panel needs textual-serve: install it with `pip install 'allora-mqtt[serve]'`."
+        raise CliError(ExitCode.USAGE, "NOT_INSTALLED", message)
+    from allora_mqtt_cli.panel import serving
+
+    serving.serve(invocation, bind)
 
 
 @takes(*READS)

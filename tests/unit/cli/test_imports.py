@@ -46,3 +46,7 @@ def test_a_backtest_imports_neither_the_exchange_nor_a_database() -> None:
 
 def test_help_imports_neither_mqtt_nor_models() -> None:
     assert not modules_after("main(['--help'])") & (BOT | SLOW)
+
+
+def test_help_of_the_panel_imports_nothing_of_it() -> None:
+    assert not modules_after("main(['panel', '--help'])") & (BOT | SLOW | {"textual", "textual_serve"})

@@ -53,6 +53,12 @@ def test_the_embedded_broker_is_spoken_to_in_3_1_1_at_once(monkeypatch: pytest.M
     assert (embedded.address, [int(version) for version in embedded.versions]) == ("127.0.0.1:1999", [4])
 
 
+def test_a_password_is_not_in_what_a_traceback_prints() -> None:
+    broker = Broker.of(load({"MQTT_HOST": "broker", "MQTT_USERNAME": "bot", "MQTT_PASSWORD": "hunter2"}).settings)
+    assert broker.password == "hunter2"  # noqa: S105 - made up
+    assert "hunter2" not in repr(broker)
+
+
 def test_another_broker_is_asked_for_5_first() -> None:
     external = Broker.of(load({"MQTT_HOST": "broker", "MQTT_TLS": True}).settings)
     assert (external.address, [int(version) for version in external.versions]) == ("broker:8883", [5, 4])
