@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from allora_mqtt import __version__, logs
 from allora_mqtt.configuration import Loaded, SettingsError, load
 from allora_mqtt.control import desired as rules
+from allora_mqtt.control.discovery import Discovery
 from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.handlers import BotHandlers
 from allora_mqtt.control.inbox import Inbox
@@ -30,6 +31,8 @@ from allora_mqtt.control.reporter import Identity, Reporter, new_instance_id
 from allora_mqtt.control.spool import Spool
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
+from allora_mqtt.discovery.device import watch_list
+from allora_mqtt.discovery.subject import Subject
 from allora_mqtt.market.allora import AlloraClient
 from allora_mqtt.market.allora_chain import AlloraChain, AlloraWithChain
 from allora_mqtt.market.catalog import parse_configured_topics
@@ -40,7 +43,7 @@ from allora_mqtt.protocol import spool as spooled
 from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
-from allora_mqtt.protocol.runtime import HardLimits
+from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings, describe
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
@@ -234,6 +237,11 @@ async def _build(
     reporter.on_tripped = _Trip(engine, dispatcher)
     hello = greeting(settings, endpoint.host, endpoint.port, desired.mode, program_name(), own_broker=endpoint.embedded)
     guard = StateGuard(topics, outbox, reporter, _now)
+    discovery = None
+    if settings.mqtt.discovery:
+        subject = _as_shown(settings, identity, topics, desired.settings, engine.strategies)
+        discovery = Discovery(subject, settings.mqtt.discovery_prefix, outbox)
+        reporter.on_cryptos = discovery.show
     switchboard = Switchboard(
         topics,
         lookout,
@@ -242,6 +250,7 @@ async def _build(
         outbox,
         reporter,
         guard,
+        discovery,
         _now,
         _write_once(hello),
         lambda aside: engine.stand_aside(aside=aside),
@@ -251,6 +260,7 @@ async def _build(
         Subscription(topics.request_filter, keep_retain_flag=True),
         Subscription(topics.heartbeat),
         *(Subscription(topic, is_essential=False) for topic in topics.state_topics()),
+        *(Subscription(topic, is_essential=False) for topic in (() if discovery is None else discovery.topics)),
     ]
     will = Will(topics.availability, Availability.OFFLINE.value.encode())
     link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard)
@@ -434,6 +444,22 @@ def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid, strategi
         settings=shown,
         instance_id=identity.instance_id,
         started_at=identity.started_at,
+    )
+
+
+def _as_shown(
+    settings: Settings, identity: Identity, topics: Topics, runtime: RuntimeSettings, strategies: Strategies
+) -> Subject:
+    """Return the bot as Home Assistant is to see it."""
+    return Subject(
+        topics,
+        identity.version,
+        identity.network,
+        settings.bot.heartbeat_interval_s,
+        describe(runtime, settings.trade.hard_limits),
+        list(strategies),
+        watch_list(settings.mqtt.discovery_cryptos, settings.bot.crypto_sets),
+        settings.mqtt.discovery_active_expiry_s,
     )
 
 

@@ -1,0 +1,89 @@
+"""Keeps the device message for Home Assistant as it should be: reads what lies on the broker, and replaces it.
+
+It is looked at when a connection stands, when Home Assistant says that it is there, and when there are other coins to
+show. Somebody who empties the topic in between wants the device gone, so that alone is no reason to put it back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from allora_mqtt.control.outbox import Outbox
+from allora_mqtt.control.wire import Packet
+from allora_mqtt.discovery import device
+from allora_mqtt.discovery.changes import next_message
+from allora_mqtt.discovery.subject import Subject
+
+log = logging.getLogger(__name__)
+
+_MAX_READ_BYTES: Final = 1024 * 1024
+"""Of what lies on the topic no more is kept; a longer message is none of ours and will be replaced."""
+
+
+class Discovery:
+    """Tells Home Assistant of the bot.
+
+    Args:
+        subject: the bot, with the coins that are always shown.
+        prefix: what discovery topics begin with.
+        outbox: the way out.
+    """
+
+    def __init__(self, subject: Subject, prefix: str, outbox: Outbox) -> None:
+        self._subject = subject
+        self._outbox = outbox
+        self._config_topic = device.config_topic(prefix, subject.topics)
+        self._birth_topic = device.birth_topic(prefix)
+        self._watched: Sequence[str] = subject.cryptos
+        self._wanted: dict[str, Any] | None = None
+        self._present = b""
+        self._is_read = False
+        self._publishing: asyncio.Task[None] | None = None
+
+    @property
+    def topics(self) -> tuple[str, str]:
+        """What has to be subscribed to."""
+        return self._config_topic, self._birth_topic
+
+    def show(self, symbols: Collection[str]) -> None:
+        """Show these coins beside those that are always shown."""
+        cryptos = device.merged(self._watched, symbols)
+        if self._wanted is None or cryptos != self._subject.cryptos:
+            self._subject = replace(self._subject, cryptos=cryptos)
+            self._wanted = device.message(self._subject)
+            self._look()
+
+    def on_session(self) -> None:
+        """A connection begins: what the broker has kept is not known."""
+        self._present = b""
+        self._is_read = False
+
+    def on_packet(self, packet: Packet) -> None:
+        """Look at a message; it may be on any topic."""
+        if packet.topic == self._config_topic:
+            self._present = packet.payload[:_MAX_READ_BYTES]
+        elif packet.topic == self._birth_topic and packet.payload == device.BIRTH:
+            self._look()
+
+    def on_mailbox_read(self) -> None:
+        """What the broker has kept has been delivered."""
+        self._is_read = True
+        self._look()
+
+    def _look(self) -> None:
+        if self._is_read and (self._publishing is None or self._publishing.done()):
+            self._publishing = asyncio.create_task(self._publish())
+
+    async def _publish(self) -> None:
+        """Publish until what lies there is what is wanted; a line that is cut leaves the rest to the next connect."""
+        before = self._present
+        while self._wanted is not None and (message := next_message(self._present, self._wanted)) is not None:
+            sent = self._outbox.send(self._config_topic, message, retain=True)
+            await asyncio.wait([sent])
+            if sent.cancelled():
+                return
+            self._present = message
+        if self._wanted is not None and self._present != before:
+            log.info("Home Assistant is told of %d entities (%s)", len(self._wanted["cmps"]), self._config_topic)
