@@ -68,9 +68,10 @@ class Discovery:
             self._look()
 
     def on_mailbox_read(self) -> None:
-        """What the broker has kept has been delivered."""
-        self._is_read = True
-        self._look()
+        """What the broker has kept has been delivered; said once more it means nothing."""
+        if not self._is_read:
+            self._is_read = True
+            self._look()
 
     def _look(self) -> None:
         if self._is_read and (self._publishing is None or self._publishing.done()):

@@ -82,6 +82,7 @@ async def test_it_is_sent_once_and_again_only_where_it_is_not_there(scene: Scene
 async def test_what_was_removed_comes_back_with_the_next_birth(scene: Scene) -> None:
     await scene.connect(kept=PLAIN)
     scene.deliver(CONFIG, b"")
+    scene.discovery.on_mailbox_read()
     await scene.rest()
     assert scene.sent() == []
     scene.deliver(BIRTH, b"offline")
