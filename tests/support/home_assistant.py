@@ -67,6 +67,7 @@ class HomeAssistant:
         self._log = self._folder / "out.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._token = ""
+        self._looked_at = 0
         store = self._folder / ".storage"
         store.mkdir(parents=True)
         stable = {**_HTTP, "server_port": self.port}
@@ -125,9 +126,10 @@ class HomeAssistant:
         return str(self._call("POST", "/api/template", {"template": template}))
 
     def complaints(self) -> list[str]:
-        """Return the lines of its log that warn or worse, about MQTT or about templates."""
-        lines = (self._folder / "home-assistant.log").read_text().splitlines() + self._log.read_text().splitlines()
-        loud = [line for line in lines if " WARNING " in line or " ERROR " in line]
+        """Return what it has said since the last look that warns or worse, about MQTT or about templates."""
+        lines = self._log.read_text().splitlines()
+        new, self._looked_at = lines[self._looked_at :], len(lines)
+        loud = [line for line in new if " WARNING " in line or " ERROR " in line]
         return [line for line in loud if "mqtt" in line.lower() or "template" in line.lower()]
 
     def _answers(self) -> bool:
