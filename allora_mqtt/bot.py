@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from allora_mqtt import __version__, logs
 from allora_mqtt.configuration import Loaded, SettingsError, load
 from allora_mqtt.control import desired as rules
-from allora_mqtt.control.discovery import Discovery
+from allora_mqtt.control.discovery import Discovery, as_shown
 from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.handlers import BotHandlers
 from allora_mqtt.control.inbox import Inbox
@@ -31,8 +31,6 @@ from allora_mqtt.control.reporter import Identity, Reporter, new_instance_id
 from allora_mqtt.control.spool import Spool
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
-from allora_mqtt.discovery.device import watch_list
-from allora_mqtt.discovery.subject import Subject
 from allora_mqtt.market.allora import AlloraClient
 from allora_mqtt.market.allora_chain import AlloraChain, AlloraWithChain
 from allora_mqtt.market.catalog import parse_configured_topics
@@ -43,7 +41,7 @@ from allora_mqtt.protocol import spool as spooled
 from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
-from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings, describe
+from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
@@ -239,7 +237,7 @@ async def _build(
     guard = StateGuard(topics, outbox, reporter, _now)
     discovery = None
     if settings.mqtt.discovery:
-        subject = _as_shown(settings, identity, topics, desired.settings, engine.strategies)
+        subject = as_shown(settings, identity.version, desired.settings, engine.strategies)
         discovery = Discovery(subject, settings.mqtt.discovery_prefix, outbox)
         reporter.on_cryptos = discovery.show
     switchboard = Switchboard(
@@ -444,22 +442,6 @@ def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid, strategi
         settings=shown,
         instance_id=identity.instance_id,
         started_at=identity.started_at,
-    )
-
-
-def _as_shown(
-    settings: Settings, identity: Identity, topics: Topics, runtime: RuntimeSettings, strategies: Strategies
-) -> Subject:
-    """Return the bot as Home Assistant is to see it."""
-    return Subject(
-        topics,
-        identity.version,
-        identity.network,
-        settings.bot.heartbeat_interval_s,
-        describe(runtime, settings.trade.hard_limits),
-        list(strategies),
-        watch_list(settings.mqtt.discovery_cryptos, settings.bot.crypto_sets),
-        settings.mqtt.discovery_active_expiry_s,
     )
 
 

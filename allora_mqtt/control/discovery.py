@@ -6,7 +6,7 @@ show. Somebody who empties the topic in between wants the device gone, so that a
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,11 +15,28 @@ from allora_mqtt.control.wire import Packet
 from allora_mqtt.discovery import device
 from allora_mqtt.discovery.changes import next_message
 from allora_mqtt.discovery.subject import Subject
+from allora_mqtt.protocol.runtime import RuntimeSettings, describe
+from allora_mqtt.protocol.topics import Topics
+from allora_mqtt.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _MAX_READ_BYTES: Final = 1024 * 1024
 """Of what lies on the topic no more is kept; a longer message is none of ours and will be replaced."""
+
+
+def as_shown(settings: Settings, version: str, runtime: RuntimeSettings, strategies: Iterable[str]) -> Subject:
+    """Return the bot as Home Assistant is to see it, with the coins that are always shown."""
+    return Subject(
+        Topics(settings.mqtt.base_topic),
+        version,
+        settings.bot.network.value,
+        settings.bot.heartbeat_interval_s,
+        describe(runtime, settings.trade.hard_limits),
+        list(strategies),
+        device.watch_list(settings.mqtt.discovery_cryptos, settings.bot.crypto_sets),
+        settings.mqtt.discovery_active_expiry_s,
+    )
 
 
 class Discovery:
