@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _MAX_READ_BYTES: Final = 1024 * 1024
 """Of what lies on the topic no more is kept; a longer message is none of ours and will be replaced."""
+_MAX_CUTS: Final = 3
+"""Some brokers answer what they forbid, or find too long, by cutting the line; commands must not suffer from that."""
 
 
 def as_shown(settings: Settings, version: str, runtime: RuntimeSettings, strategies: Iterable[str]) -> Subject:
@@ -57,6 +59,7 @@ class Discovery:
         self._wanted: dict[str, Any] | None = None
         self._present = b""
         self._is_read = False
+        self._cuts = 0
         self._publishing: asyncio.Task[None] | None = None
 
     @property
@@ -77,11 +80,16 @@ class Discovery:
         self._present = b""
         self._is_read = False
 
+    def on_lost(self) -> None:
+        """The connection has ended: nothing can be sent before the next one."""
+        self._is_read = False
+
     def on_packet(self, packet: Packet) -> None:
         """Look at a message; it may be on any topic."""
         if packet.topic == self._config_topic:
             self._present = packet.payload[:_MAX_READ_BYTES]
         elif packet.topic == self._birth_topic and packet.payload == device.BIRTH:
+            self._cuts = 0
             self._look()
 
     def on_mailbox_read(self) -> None:
@@ -91,7 +99,7 @@ class Discovery:
             self._look()
 
     def _look(self) -> None:
-        if self._is_read and (self._publishing is None or self._publishing.done()):
+        if self._is_read and self._cuts < _MAX_CUTS and (self._publishing is None or self._publishing.done()):
             self._publishing = asyncio.create_task(self._publish())
 
     async def _publish(self) -> None:
@@ -101,7 +109,17 @@ class Discovery:
             sent = self._outbox.send(self._config_topic, message, retain=True)
             await asyncio.wait([sent])
             if sent.cancelled():
+                self._count_cut()
                 return
-            self._present = message
+            self._present, self._cuts = message, 0
         if self._wanted is not None and self._present != before:
             log.info("Home Assistant is told of %d entities (%s)", len(self._wanted["cmps"]), self._config_topic)
+
+    def _count_cut(self) -> None:
+        self._cuts += 1
+        if self._cuts == _MAX_CUTS:
+            log.warning(
+                "The line was cut each time Home Assistant was to be told of the bot; the next try is when it starts. "
+                "If the broker does not allow %s, or no message of that length, set MQTT_DISCOVERY=false",
+                self._config_topic,
+            )

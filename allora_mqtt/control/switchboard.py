@@ -148,6 +148,8 @@ class Switchboard:
             self._timer.cancel()
         self._reporter.mqtt.failed(self._clock().timestamp(), reason)
         self._outbox.lost()
+        if self._discovery is not None:
+            self._discovery.on_lost()
 
     def _on_mailbox_read(self) -> None:
         self._reads_queue = False

@@ -110,14 +110,35 @@ async def test_a_line_that_is_cut_leaves_the_rest_to_the_next_one(scene: Scene) 
     (first,) = scene.sent()
     cut.future.cancel()
     scene.wire.is_up = False
+    scene.discovery.on_lost()
     await scene.rest()
-    scene.discovery.show(["SOL"])
-    scene.discovery.show([])
-    await scene.rest()
+    for _ in range(3):
+        scene.discovery.show(["SOL"])
+        scene.discovery.show([])
+        await scene.rest()
     scene.wire.is_up = scene.wire.acknowledges = True
     assert scene.sent() == []
     await scene.connect(kept=first)
     assert scene.sent() == [PLAIN]
+
+
+async def test_a_broker_that_cuts_the_line_for_it_is_left_in_peace_until_home_assistant_starts(scene: Scene) -> None:
+    scene.wire.acknowledges = False
+    for _ in range(3):
+        await scene.connect()
+        cut = scene.wire.sent[0].future
+        assert scene.sent() == [PLAIN]
+        cut.cancel()
+        scene.discovery.on_lost()
+        await scene.rest()
+    await scene.connect()
+    scene.discovery.show(["ETH"])
+    await scene.rest()
+    assert scene.sent() == []
+    scene.wire.acknowledges = True
+    scene.deliver(BIRTH, b"online")
+    await scene.rest()
+    assert scene.sent() == [WITH_ETH]
 
 
 async def test_coins_that_change_meanwhile_end_in_the_newest(scene: Scene) -> None:
