@@ -7,10 +7,10 @@ LOCK := pyproject.toml requirements/build.in -q --upgrade --universal --python-v
 	--no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help run install dev check format test torture fuzz lock wheel clean
+.PHONY: help run install dev check format test e2e torture fuzz lock wheel clean
 
 help: ## show this
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: install ## start the bot on the simulator, in STANDBY, with its own MQTT broker
 	@$(BIN)/allora-mqtt run
@@ -33,6 +33,10 @@ test: dev ## every test; those of the mosquitto broker where it is installed
 	@command -v mosquitto >/dev/null || PATH=$$PATH:/usr/sbin command -v mosquitto >/dev/null || \
 		echo "Left out: the tests on mosquitto, which is not installed. Get it with: apt-get install mosquitto"
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -n auto --dist loadgroup
+
+e2e: dev ## the bot in the real Home Assistant, which is installed into ~/.cache (as root, on Debian; 2 GB)
+	tests/e2e/install_home_assistant
+	PATH=$$PATH:/usr/sbin $(BIN)/pytest -m home_assistant tests/e2e
 
 torture: dev ## the long form of every promise in docs/guarantees.md: half an hour (SEED=… repeats a run)
 	PATH=$$PATH:/usr/sbin $(BIN)/python -m tests.guarantees.torture $(if $(SEED),--seed $(SEED))

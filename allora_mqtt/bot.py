@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from allora_mqtt import __version__, logs
 from allora_mqtt.configuration import Loaded, SettingsError, load
 from allora_mqtt.control import desired as rules
+from allora_mqtt.control.discovery import Discovery, as_shown
 from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.handlers import BotHandlers
 from allora_mqtt.control.inbox import Inbox
@@ -236,6 +237,11 @@ async def _build(
     reporter.on_tripped = _Trip(engine, dispatcher)
     hello = greeting(settings, endpoint.host, endpoint.port, desired.mode, program_name(), own_broker=endpoint.embedded)
     guard = StateGuard(topics, outbox, reporter, _now)
+    discovery = None
+    if settings.mqtt.discovery:
+        subject = as_shown(settings, identity.version, desired.settings, engine.strategies)
+        discovery = Discovery(subject, settings.mqtt.discovery_prefix, outbox)
+        reporter.on_cryptos = discovery.show
     switchboard = Switchboard(
         topics,
         lookout,
@@ -244,6 +250,7 @@ async def _build(
         outbox,
         reporter,
         guard,
+        discovery,
         _now,
         _write_once(hello),
         lambda aside: engine.stand_aside(aside=aside),
@@ -253,6 +260,7 @@ async def _build(
         Subscription(topics.request_filter, keep_retain_flag=True),
         Subscription(topics.heartbeat),
         *(Subscription(topic, is_essential=False) for topic in topics.state_topics()),
+        *(Subscription(topic, is_essential=False) for topic in (() if discovery is None else discovery.topics)),
     ]
     will = Will(topics.availability, Availability.OFFLINE.value.encode())
     link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard)

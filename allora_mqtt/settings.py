@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from allora_mqtt.protocol.commands import Symbol, TopicId
 from allora_mqtt.protocol.errors import Rejected
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings, hard_limit_name
-from allora_mqtt.protocol.topics import SYMBOL_PATTERN, Topics
+from allora_mqtt.protocol.topics import BASE_PATTERN, SYMBOL_PATTERN, Topics
 
 MAINNET_URL: Final = "https://api.hyperliquid.xyz"
 """By this exact text the SDK knows that it signs for mainnet."""
@@ -122,6 +122,14 @@ class MqttSettings(_Group):
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     session_expiry_s: Annotated[int, Field(ge=60, le=0xFFFFFFFE)] = 604_800
     clear_retained_commands: bool = True
+    discovery: bool = True
+    """Whether Home Assistant is told of the bot."""
+    discovery_prefix: str = "homeassistant"
+    """What Home Assistant's discovery topics begin with."""
+    discovery_cryptos: Annotated[tuple[str, ...], NoDecode] = ("popular",)
+    """Coins that Home Assistant always shows, by symbol or by the name of a set; active ones are shown anyway."""
+    discovery_active_expiry_s: Annotated[int | None, Field(ge=1, le=86_400)] = None
+    """An ACTIVE that Home Assistant sends is not run when it arrives later than this; unset: it waits for the bot."""
 
     @model_validator(mode="before")
     @classmethod
@@ -132,6 +140,26 @@ class MqttSettings(_Group):
     @classmethod
     def _routable(cls, value: str) -> str:
         return Topics(value).base
+
+    @field_validator("discovery_cryptos", mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return _parts(value) if isinstance(value, str) else value
+
+    @field_validator("discovery_prefix")
+    @classmethod
+    def _is_prefix(cls, value: str) -> str:
+        if not BASE_PATTERN.fullmatch(value):
+            raise ValueError("it has letters, digits, '-' and '_', in levels split by '/', as homeassistant")
+        return value
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.discovery_prefix == self.base_topic:
+            raise ValueError(
+                "MQTT_DISCOVERY_PREFIX and MQTT_BASE_TOPIC are the same; their `status` topics would be too"
+            )
+        return self
 
     @property
     def effective_port(self) -> int:
@@ -451,10 +479,24 @@ class Settings(BaseSettings):
             self.trade.hard_limits.check(self.trade.runtime)
         except Rejected as error:
             raise ValueError(error.message) from error
-        problem = self._missing() or self._too_many_requests() or self._wrong_address() or self._mainnet_lock()
+        problem = (
+            self._missing()
+            or self._too_many_requests()
+            or self._wrong_address()
+            or self._mainnet_lock()
+            or self._unknown_sets()
+        )
         if problem is not None:
             raise ValueError(problem)
         return self
+
+    def _unknown_sets(self) -> str | None:
+        """Tell of a name in `MQTT_DISCOVERY_CRYPTOS` that is neither a set nor a symbol."""
+        sets = self.bot.crypto_sets
+        for name in self.mqtt.discovery_cryptos:
+            if name not in sets and not SYMBOL_PATTERN.fullmatch(name):
+                return f"MQTT_DISCOVERY_CRYPTOS: {name!r} is no symbol and no set; the sets are {', '.join(sets)}"
+        return None
 
     def _too_many_requests(self) -> str | None:
         """Tell when the bot would ask for more than the exchange gives; a simulator may give more."""

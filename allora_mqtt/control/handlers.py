@@ -81,6 +81,7 @@ class BotHandlers:
             commands.SetCryptos: self._set_cryptos,
             commands.SetCrypto: self._set_crypto,
             commands.SetConfig: self._set_config,
+            commands.Activate: self._activate,
             commands.ActivateSet: self._activate_set,
             commands.Close: self._close,
             commands.Flatten: self._flatten,
@@ -165,6 +166,10 @@ class BotHandlers:
                 desired, {symbol: topic for symbol, topic in desired.active.items() if symbol != name}
             )
         return self._switched(desired, rules.one_switched(await self._catalog(), body, desired.active))
+
+    async def _activate(self, body: commands.Activate, _seq: int, desired: Desired) -> Outcome:
+        command = commands.SetCrypto(symbol=body.symbol, value=commands.Switch.ON, topic_id=body.topic_id)
+        return self._switched(desired, rules.one_switched(await self._catalog(), command, desired.active))
 
     async def _activate_set(self, body: commands.ActivateSet, _seq: int, desired: Desired) -> Outcome:
         names = self.crypto_sets.get(body.set_name)

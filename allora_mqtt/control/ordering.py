@@ -13,6 +13,7 @@ from typing import Final, Literal
 from allora_mqtt.control.desired import Desired
 from allora_mqtt.protocol.commands import (
     Action,
+    Activate,
     ActivateSet,
     Body,
     Envelope,
@@ -61,7 +62,7 @@ def raises_risk(body: Body, desired: Desired) -> bool:
             return any(symbol.upper() not in {name.upper() for name in desired.active} for symbol in wanted)
         case SetConfig(value=values):
             return _raises_a_limit(values, desired.settings)
-    return isinstance(body, (ActivateSet, ResetBreaker))
+    return isinstance(body, (Activate, ActivateSet, ResetBreaker))
 
 
 def _raises_a_limit(values: Mapping[str, object], present: RuntimeSettings) -> bool:
@@ -72,11 +73,11 @@ def _raises_a_limit(values: Mapping[str, object], present: RuntimeSettings) -> b
 
 
 def things(body: Body) -> frozenset[str]:
-    """Return what a desired-state command sets: `mode`, `cryptos/BTC`, `cryptos/*` for all of them, `config/<key>`."""
+    """Return what a command sets: `mode`, `cryptos/BTC`, `cryptos/*` for all of them, `config/<key>`."""
     match body:
         case SetMode():
             return frozenset({"mode"})
-        case SetCrypto(symbol=symbol):
+        case SetCrypto(symbol=symbol) | Activate(symbol=symbol):
             return frozenset({f"cryptos/{symbol.upper()}"})
         case SetCryptos():
             return frozenset({"cryptos/*"})

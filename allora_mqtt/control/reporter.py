@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -115,6 +115,8 @@ class Reporter:
         self.on_tripped: Callable[[str, str], None] = _no_trip
         self.on_tradable: Callable[[list[str]], None] = _no_symbols
         """Told which symbols can be switched on, each time that may have changed."""
+        self.on_cryptos: Callable[[Collection[str]], None] = _no_symbols
+        """Told which symbols the bot trades or holds, each time that may have changed."""
         outbox.on_acknowledged = lambda latency_ms: self.mqtt.succeeded(clock().timestamp(), latency_ms)
 
     def attach(self, engine: Engine) -> None:
@@ -331,6 +333,8 @@ class Reporter:
         for symbol in self._shown - shown:
             self._outbox.clear(self._topics.crypto(symbol))
         self._shown = shown
+        # What the bot holds is known from its books before the account has been read.
+        self.on_cryptos(desired.active.keys() | engine.portfolio.holdings.keys())
 
     def _publish_status(self) -> None:
         engine, desired = self._engine, self._desired
@@ -414,7 +418,7 @@ class Reporter:
         )
 
 
-def _no_symbols(_symbols: list[str]) -> None:
+def _no_symbols(_symbols: Collection[str]) -> None:
     pass
 
 

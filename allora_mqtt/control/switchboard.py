@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from allora_mqtt.control.discovery import Discovery
 from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.inbox import Inbox
 from allora_mqtt.control.lookout import Lookout
@@ -43,6 +44,7 @@ class Switchboard:
         outbox: the way out.
         reporter: publishes state; told of a second bot.
         guard: looks out for state that somebody else publishes.
+        discovery: tells Home Assistant of the bot; None where that is not wanted.
         clock: the time, with its zone.
         on_online: called each time the subscriptions stand.
         stand_aside: told whether entries have to wait because of a second bot, when that changes.
@@ -57,6 +59,7 @@ class Switchboard:
         outbox: Outbox,
         reporter: Reporter,
         guard: StateGuard,
+        discovery: Discovery | None,
         clock: Callable[[], datetime],
         on_online: Callable[[], None],
         stand_aside: Callable[[bool], None],
@@ -68,6 +71,7 @@ class Switchboard:
         self._outbox = outbox
         self._reporter = reporter
         self._guard = guard
+        self._discovery = discovery
         self._clock = clock
         self._on_online = on_online
         self._stand_aside = stand_aside
@@ -85,6 +89,8 @@ class Switchboard:
         self._guard.disarm()
         # The mark of an earlier connection may be delivered again, and ends nothing on this one.
         self._marker = b""
+        if self._discovery is not None:
+            self._discovery.on_session()
         self._inbox.on_session(resumed=resumed)
 
     def on_subscribed(self) -> None:
@@ -117,6 +123,8 @@ class Switchboard:
             return
         if packet.topic == self._topics.info:
             self._look_at_info(packet)
+        if self._discovery is not None:
+            self._discovery.on_packet(packet)
         self._guard.on_packet(packet)
 
     def on_taken_over(self) -> None:
@@ -140,11 +148,15 @@ class Switchboard:
             self._timer.cancel()
         self._reporter.mqtt.failed(self._clock().timestamp(), reason)
         self._outbox.lost()
+        if self._discovery is not None:
+            self._discovery.on_lost()
 
     def _on_mailbox_read(self) -> None:
         self._reads_queue = False
         self._inbox.on_mailbox_read()
         self._guard.arm()
+        if self._discovery is not None:
+            self._discovery.on_mailbox_read()
 
     def _look_at_heartbeat(self, payload: bytes) -> None:
         try:

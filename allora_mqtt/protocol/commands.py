@@ -260,6 +260,14 @@ class SearchCatalog(Action):
     active: bool | None = None
 
 
+class Activate(Action):
+    """Switch one symbol on, for senders that cannot put it into a topic."""
+
+    name: ClassVar[str] = "activate"
+    symbol: Symbol
+    topic_id: TopicId | None = None
+
+
 class ActivateSet(Action):
     """Make a named set of symbols the active set."""
 
@@ -290,6 +298,7 @@ ACTIONS: Final[Mapping[str, type[Action]]] = {
         Trades,
         Performance,
         SearchCatalog,
+        Activate,
         ActivateSet,
         Shutdown,
     )

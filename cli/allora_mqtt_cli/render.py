@@ -181,6 +181,15 @@ def settings(states: Mapping[str, SettingState]) -> Table:
     return table
 
 
+def entities(components: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return what Home Assistant is told of, with the topics that each entity reads and writes."""
+    table = sheet("entity", "name", "reads", "writes")
+    for key, component in components.items():
+        fields = [component.get(field) for field in ("name", "stat_t", "cmd_t")]
+        table.add_row(cell(component.get("def_ent_id", key), "bold"), *map(cell, fields))
+    return table
+
+
 def _plain(value: Decimal | float | str | None) -> str | None:
     """Write a number without exponent or trailing zeros."""
     if isinstance(value, Decimal):

@@ -146,6 +146,7 @@ class Life:
             outbox,
             self.reporter,
             StateGuard(topics, outbox, self.reporter, clock),
+            None,
             clock,
             _nothing,
             lambda aside: self.engine.stand_aside(aside=aside),

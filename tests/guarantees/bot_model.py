@@ -329,6 +329,7 @@ class Life:
             outbox,
             reporter,
             guard,
+            None,
             clock,
             lambda: None,
             lambda _aside: None,

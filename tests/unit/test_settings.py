@@ -73,6 +73,26 @@ def test_a_base_topic_that_cannot_be_routed_is_refused(base: str) -> None:
         MqttSettings(base_topic=base)
 
 
+@pytest.mark.parametrize("prefix", ["", "home assistant", "ha/#", "$ha", "ha.lan"])
+def test_a_discovery_prefix_that_cannot_be_routed_is_refused(prefix: str) -> None:
+    with pytest.raises(ValidationError, match="homeassistant"):
+        MqttSettings(discovery_prefix=prefix)
+
+
+def test_the_bots_status_and_home_assistants_are_not_one_topic() -> None:
+    with pytest.raises(ValidationError, match="MQTT_BASE_TOPIC"):
+        MqttSettings(discovery_prefix="house", base_topic="house")
+
+
+def test_the_coins_for_home_assistant_are_symbols_and_sets() -> None:
+    chosen = MqttSettings.model_validate({"discovery_cryptos": "popular, DOGE"})
+    assert chosen.discovery_cryptos == ("popular", "DOGE")
+    assert Settings(mqtt=chosen).mqtt.discovery_cryptos == ("popular", "DOGE")
+    assert MqttSettings.model_validate({"discovery_cryptos": ""}).discovery_cryptos == ()
+    with pytest.raises(ValidationError, match="no symbol and no set; the sets are popular"):
+        Settings(mqtt=MqttSettings(discovery_cryptos=("my_coins",)))
+
+
 def test_the_database_lies_in_the_data_folder_unless_said_otherwise(tmp_path: Path) -> None:
     assert BotSettings(data_dir=tmp_path).effective_database_url == f"sqlite:///{tmp_path}/bot.sqlite3"
     assert BotSettings(database_url="sqlite:////x.db").effective_database_url == "sqlite:////x.db"

@@ -75,6 +75,7 @@ async def test_the_rule_for_waiting_activations_leaves_standby_alone(tmp_path: P
         (MODE, {"value": "STOPPED"}, "EXECUTED"),
         ("bot/cryptos/BTC/set", {"value": "ON"}, "EXPIRED"),
         ("bot/cryptos/BTC/set", {"value": "OFF"}, "EXECUTED"),
+        ("bot/request/activate", {"symbol": "BTC"}, "EXPIRED"),
         ("bot/config/set", {"value": {"max_leverage": 5}}, "EXPIRED"),
         ("bot/config/set", {"value": {"max_leverage": 1}}, "EXECUTED"),
         ("bot/request/flatten", {}, "EXECUTED"),

@@ -42,6 +42,7 @@ class Board:
             bench.outbox,
             self.reporter,
             StateGuard(bench.topics, bench.outbox, self.reporter, clock),
+            None,
             clock,
             self._count,
             self.aside.append,

@@ -7,7 +7,17 @@ import pytest
 
 from allora_mqtt.control.desired import Desired
 from allora_mqtt.control.ordering import Candidate, Origin, candidate, settle, with_newest
-from allora_mqtt.protocol.commands import Body, Envelope, Mode, SetConfig, SetCrypto, SetCryptos, SetMode, Switch
+from allora_mqtt.protocol.commands import (
+    Activate,
+    Body,
+    Envelope,
+    Mode,
+    SetConfig,
+    SetCrypto,
+    SetCryptos,
+    SetMode,
+    Switch,
+)
 from allora_mqtt.protocol.runtime import RuntimeSettings
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -43,6 +53,13 @@ def test_where_nothing_tells_the_less_risky_one_holds(one: Origin, other: Origin
         None,
         "AMBIGUOUS_ORDER",
     ]
+
+
+@pytest.mark.parametrize(("one", "other"), UNKNOWN)
+def test_the_action_that_switches_a_coin_on_is_weighed_as_the_switch_is(one: Origin, other: Origin) -> None:
+    off, on = SetCrypto(symbol="BTC", value=Switch.OFF), Activate(symbol="btc")
+    assert codes(sent(off, one), sent(on, other)) == [None, "AMBIGUOUS_ORDER"]
+    assert codes(sent(off, one, 1), sent(on, other, 0)) == [None, "SUPERSEDED"]
 
 
 @pytest.mark.parametrize(("one", "other"), UNKNOWN)

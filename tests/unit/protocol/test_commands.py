@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from allora_mqtt.protocol.commands import (
     ACTIONS,
+    Activate,
     ActivateSet,
     Body,
     CancelOrders,
@@ -187,6 +188,7 @@ def test_an_action_that_needs_no_argument_is_a_press_of_a_button(action: Body, p
             '{"search":"bt","availability":"both","active":true}',
             SearchCatalog(search="bt", availability="both", active=True),
         ),
+        ('{"symbol":"DOGE","topic_id":3}', Activate(symbol="DOGE", topic_id=3)),
         ('{"name":"layer1"}', ActivateSet.model_validate({"name": "layer1"})),
     ],
     ids=lambda value: getattr(value, "name", ""),
@@ -198,7 +200,7 @@ def test_an_action_takes_its_arguments_as_json(payload: str, expected: Body) -> 
 def test_the_actions_are_those_of_the_contract() -> None:
     assert set(ACTIONS) == {
         "close", "flatten", "cancel_orders", "refresh_catalog", "publish_state", "reset_breaker", "reload_config",
-        "ping", "history", "trades", "performance", "catalog", "activate_set", "shutdown",
+        "ping", "history", "trades", "performance", "catalog", "activate", "activate_set", "shutdown",
     }  # fmt: skip
 
 
@@ -384,6 +386,8 @@ def test_json_nested_deeper_than_a_response_can_hold_is_bad_json(address: Addres
         (request("performance"), '{"days":"all"}'),
         (request("catalog"), '{"availability":"none"}'),
         (request("catalog"), json.dumps({"search": "x" * 65})),
+        (request("activate"), ""),
+        (request("activate"), '{"symbol":"D-OGE"}'),
         (request("activate_set"), '{"name":"Popular"}'),
         (request("activate_set"), '{"name":""}'),
         (request("reset_breaker"), '{"name":""}'),
@@ -466,6 +470,7 @@ RISKY: list[Body] = [
     SetCryptos(value={"BTC": 14}),
     SetCrypto(symbol="BTC", value=Switch.ON),
     SetConfig(value={"max_leverage": 3}),
+    Activate(symbol="BTC"),
     ActivateSet(),
     ResetBreaker(),
     Shutdown(),

@@ -17,7 +17,7 @@ DEFINITIONS: dict[str, Any] = DOCUMENT["$defs"]
 DESIRED_STATE = {"mode/set", "cryptos/set", "cryptos/{symbol}/set", "config/set", "config/{key}/set"}
 ACTIONS = {
     "close", "flatten", "cancel_orders", "refresh_catalog", "publish_state", "reset_breaker", "reload_config", "ping",
-    "history", "trades", "performance", "catalog", "activate_set", "shutdown",
+    "history", "trades", "performance", "catalog", "activate", "activate_set", "shutdown",
 }  # fmt: skip
 STATE = {
     "status", "info", "config", "cryptos", "cryptos/{symbol}", "catalog", "account", "positions", "health",
