@@ -184,7 +184,7 @@ class Bench:
 
     async def outcomes(self, count: int) -> list[str]:
         """Wait for so many responses and return their statuses (or error codes, where there is one)."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.responses()) < count:
                 await asyncio.sleep(0.002)
         return [

@@ -65,7 +65,7 @@ def response(folder: Path, name: str) -> dict[str, Any]:
 
 
 async def until(look: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not look():
             await asyncio.sleep(0.005)
 
@@ -75,7 +75,7 @@ async def emptied(folder: Path) -> None:
 
 
 async def all_answered(bench: Bench) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await bench.journal.unanswered():
             await asyncio.sleep(0.005)
 
