@@ -5,7 +5,6 @@ import logging
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -31,19 +30,15 @@ from allora_mqtt.control.reporter import Identity, Reporter, new_instance_id
 from allora_mqtt.control.spool import Spool
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
-from allora_mqtt.market.allora import AlloraClient
-from allora_mqtt.market.allora_chain import AlloraChain, AlloraWithChain
-from allora_mqtt.market.catalog import parse_configured_topics
-from allora_mqtt.market.gate import SendGate
+from allora_mqtt.dealing import build_engine, build_hyperliquid
 from allora_mqtt.market.hyperliquid import Hyperliquid
-from allora_mqtt.market.nonces import NonceSource
 from allora_mqtt.protocol import spool as spooled
 from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import Topics
-from allora_mqtt.settings import Network, Settings
+from allora_mqtt.settings import Network
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
@@ -63,12 +58,7 @@ from allora_mqtt.surroundings import (
 )
 from allora_mqtt.thoughts import build_signals
 from allora_mqtt.trading.engine import Engine, Orders
-from allora_mqtt.trading.execution import Executor
-from allora_mqtt.trading.feed import Feed, PredictionSource
-from allora_mqtt.trading.portfolio import Portfolio
-from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.records import order_view
-from allora_mqtt.trading.signals import Signals
 from allora_mqtt.trading.strategy import Strategies
 from allora_mqtt.transport.connection import Endpoint, Subscription, Will
 from allora_mqtt.transport.embedded_broker import BrokerUnusable
@@ -205,9 +195,12 @@ async def _build(
     )
     if (newest := await ledger.newest_order()) is not None:
         reporter.last_order = order_view(newest)
-    hyperliquid = _hyperliquid(settings, exchange)
+    hyperliquid = build_hyperliquid(settings, exchange)
     thoughts = build_signals(settings, desired.settings.strategy, database, hyperliquid, session, _new_id, _now)
-    engine = await _build_trading(settings, exchange, hyperliquid, ledger, session, desired, saved, reporter, thoughts)
+    orders = Orders(desired.mode, desired.active, desired.settings)
+    engine = await build_engine(
+        settings, exchange, hyperliquid, ledger, session, orders, saved.state, reporter, thoughts, _new_id, _now
+    )
     reporter.attach(engine)
     end = asyncio.Event()
 
@@ -296,86 +289,6 @@ async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat
     lives = [*former, identity.instance_id][-_LIVES_REMEMBERED:]
     await journal.save(Changes(state={"instances": [*lives]}), identity.started_at)
     return Lookout(identity.instance_id, identity.started_at, former, heartbeat_interval_s)
-
-
-def _hyperliquid(settings: Settings, exchange: Exchange) -> Hyperliquid:
-    return Hyperliquid(
-        base_url=exchange.hyperliquid_url,
-        timeout_s=settings.hl.timeout_s,
-        account_address=exchange.account_address,
-        wallet=exchange.wallet,
-        vault_address=exchange.vault_address,
-        clock=time.time,
-        weight_per_minute=settings.hl.weight_per_minute,
-    )
-
-
-async def _build_trading(
-    settings: Settings,
-    exchange: Exchange,
-    hyperliquid: Hyperliquid,
-    ledger: Ledger,
-    session: aiohttp.ClientSession,
-    desired: rules.Desired,
-    saved: Saved,
-    reporter: Reporter,
-    thoughts: Signals,
-) -> Engine:
-    try:
-        configured = parse_configured_topics(settings.allora.topics)
-    except ValueError as error:
-        raise CannotStart(f"ALLORA_TOPICS: {error}") from error
-    feed = Feed(
-        hyperliquid,
-        _predictions(settings, exchange, session),
-        configured,
-        settings.bot.quote_interval_s,
-        time.time,
-        requests_per_minute=settings.allora.requests_per_minute,
-    )
-    gate, portfolio = SendGate(), Portfolio()
-    nonces = NonceSource(lambda: int(hyperliquid.now_s() * 1000), await ledger.highest_nonce())
-    executor = Executor(hyperliquid, ledger, gate, nonces, _new_id, _now, reporter)
-    reconciler = Reconciler(
-        hyperliquid,
-        ledger,
-        portfolio,
-        executor,
-        desired.settings,
-        settings.bot.reconcile_interval_s,
-        _now,
-        reporter,
-    )
-    await reconciler.load(saved.state)
-    orders = Orders(desired.mode, desired.active, desired.settings)
-    return Engine(
-        feed,
-        executor,
-        portfolio,
-        reconciler,
-        thoughts,
-        gate,
-        orders,
-        settings.bot.standby_exits,
-        _now,
-        reporter,
-        adopts=settings.bot.adopt_positions,
-    )
-
-
-def _predictions(settings: Settings, exchange: Exchange, session: aiohttp.ClientSession) -> PredictionSource:
-    """Return where predictions are read: the API, the chain where `ALLORA_CHAIN_URL` is set, or both."""
-    chosen = settings.allora
-    api = None
-    if exchange.api_key is not None:
-        key = exchange.api_key.get_secret_value()
-        api = AlloraClient(exchange.allora_url, key, chosen.chain, chosen.timeout_s, session)
-    if chosen.chain_url is not None:
-        chain = AlloraChain(chosen.chain_url, chosen.chain, chosen.timeout_s, session)
-        return AlloraWithChain(api, chain, time.monotonic)
-    if api is None:
-        raise CannotStart("There is neither ALLORA_API_KEY nor ALLORA_CHAIN_URL; set one of them.")
-    return api
 
 
 async def _until_told_to_end(end: asyncio.Event) -> None:

@@ -28,8 +28,8 @@ from eth_account import Account
 from pydantic import BaseModel, SecretStr
 
 from allora_mqtt import logs
-from allora_mqtt.bot import _hyperliquid
 from allora_mqtt.configuration import SettingsError, load
+from allora_mqtt.dealing import build_hyperliquid
 from allora_mqtt.settings import Settings
 from allora_mqtt.simulator_process import simulator_key
 from allora_mqtt.surroundings import find_exchange
@@ -355,7 +355,7 @@ async def test_no_object_shows_a_secret(tmp_path: Path, monkeypatch: pytest.Monk
         {**secrets, "BOT_NETWORK": "testnet", "BOT_DATA_DIR": str(tmp_path), "HL_BASE_URL": "http://127.0.0.1:9"}
     )
     exchange = await find_exchange(loaded.settings, None)
-    door = _hyperliquid(loaded.settings, exchange)
+    door = build_hyperliquid(loaded.settings, exchange)
     shown: list[object] = [
         loaded,
         loaded.settings,

@@ -11,8 +11,8 @@ from hyperliquid.utils.constants import MAINNET_API_URL, TESTNET_API_URL
 from hyperliquid.utils.signing import recover_agent_or_user_from_l1_action
 from pydantic import ValidationError
 
-from allora_mqtt.bot import _hyperliquid
 from allora_mqtt.configuration import Loaded, SettingsError, load
+from allora_mqtt.dealing import build_hyperliquid
 from allora_mqtt.market.catalog import Asset
 from allora_mqtt.settings import MAINNET_URL, TESTNET_URL, Network, Settings
 from allora_mqtt.surroundings import CannotStart, find_exchange, keep_books_apart, upstream_url
@@ -39,7 +39,7 @@ def configured(tmp_path: Path, **settings: Any) -> Loaded:
 async def signs_for_mainnet(settings: Settings) -> bool:
     """Put the bot's door to the exchange together, have it sign an order, and say for which network that counts."""
     exchange = await find_exchange(settings, None)
-    door = _hyperliquid(settings, exchange)
+    door = build_hyperliquid(settings, exchange)
     door._assets = {"BTC": Asset("BTC", 0, 5, 40, is_delisted=False, only_isolated=False)}
     try:
         envelope = door.sign_cancels([("BTC", 1)], nonce=1_800_000_000_000)
