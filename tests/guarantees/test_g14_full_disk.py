@@ -63,7 +63,7 @@ def test_the_disk_is_full(version: str, mosquitto: Mosquitto, tmp_path: Path) ->
         assert os.statvfs(disk).f_bavail == 0
         ballast.unlink()
         # STANDBY came last: nothing may have been opened since it was sent, journaled or not.
-        until(lambda: standby.id in ready.sender.answered(), "STANDBY's answer", 30)
+        until(lambda: standby.id in ready.sender.answered(), "STANDBY's answer", 120)
         until(lambda: ready.watcher.last("mode") == b"STANDBY", "STANDBY")
         opened = entries(ready.here.exchange.arrivals()[arrivals:])
         (_, response), *more = ready.sender.sendings[standby.id].responses
