@@ -1,0 +1,111 @@
+// Remembers what the bot says. Outputs: the page has changed; done; a problem; a question to the bot.
+const QUIET = ["catalog", "history", "performance", "ping", "publish_state", "trades"];
+const bot = flow.get("bot") || { coins: {}, market: [], commands: [], waiting: {}, since: Date.now() };
+flow.set("bot", bot);
+
+if (msg.status) {
+    bot.broker = msg.status.fill === "green";
+    return [{}, null, null, null];
+}
+
+const topic = msg.topic.slice(env.get("BASE").length + 1);
+const [room, name, ending] = topic.split("/");
+const said = read(msg.payload);
+const done = [];
+const problems = [];
+const questions = [];
+
+if (room === "heartbeat") {
+    bot.beat_at = Date.now();
+    bot.behind = bot.status && said.revision !== bot.status.revision ? (bot.behind || 0) + 1 : 0;
+    if (bot.behind === 2) ask("publish_state", {});
+} else if (room === "availability") {
+    bot.availability = said;
+    if (said === "online") refresh();
+} else if (room === "cryptos" && name && !ending) {
+    if (said === "") delete bot.coins[name];
+    else bot.coins[name] = said;
+} else if (room === "response") {
+    answered(said);
+} else if (room === "event" && name === "command" && !said.status && said.error) {
+    problems.push(toast(`${said.error.message} (${said.error.code})`, "#b45309"));
+} else if (room === "catalog") {
+    // It has no prices and volumes; the answer to the action has.
+    if (bot.market.length) ask("catalog", { availability: "all" });
+} else if (!name && said !== "") {
+    bot[room] = said;
+}
+return [[{}], done, problems, questions];
+
+function read(text) {
+    try {
+        return JSON.parse(text);
+    } catch (error) {
+        return text;
+    }
+}
+
+function ask(action, args) {
+    questions.push({ payload: { topic: `request/${action}`, arguments: args } });
+}
+
+function refresh() {
+    ask("catalog", { availability: "all" });
+    ask("history", { limit: 200 });
+}
+
+function answered(response) {
+    const mine = bot.waiting[response.id];
+    delete bot.waiting[response.id];
+    if (mine && response.status === "EXECUTED" && response.name === "catalog") bot.market = response.data.cryptos;
+    if (mine && response.status === "EXECUTED" && response.name === "history") {
+        keep(response.data.commands.map((row) => entry(row, describe(row.topic, row.command))));
+    }
+    if (response.name === "refresh_catalog" && response.status === "EXECUTED") ask("catalog", { availability: "all" });
+    const what = mine ? describe(mine.topic, JSON.stringify(mine.payload)) : described(response);
+    keep([entry(response, what)]);
+    if (mine) tell(response, what);
+}
+
+function tell(response, what) {
+    const { status, error, warnings } = response;
+    if (error) problems.push(toast(`${what}: ${status}. ${error.message} (${error.code})`, "#b91c1c"));
+    else if (warnings.length) problems.push(toast(`${what}: ${warnings.map((each) => each.message).join(" ")}`, "#b45309"));
+    else if (!QUIET.includes(response.name)) done.push(toast(`${what}: ${status.toLowerCase()}`, "#15803d"));
+}
+
+function toast(text, color) {
+    return { payload: text, ui_update: { color } };
+}
+
+function entry(row, what) {
+    const { id, name, status, error, source, received_at } = row;
+    return { id, name, status, error, source, at: received_at, what };
+}
+
+// The newest 50 of those that do something, each once.
+function keep(entries) {
+    const known = new Map(bot.commands.map((each) => [each.at + each.name, each]));
+    for (const each of entries) if (!QUIET.includes(each.name)) known.set(each.at + each.name, each);
+    bot.commands = [...known.values()].sort((one, other) => other.at.localeCompare(one.at)).slice(0, 50);
+}
+
+// What a command says, from where it was sent and its payload.
+function describe(where, text) {
+    const [what, ...rest] = (where || "").replace(/^.*?(?=mode\/set|cryptos\/|config\/|request\/)/, "").split("/");
+    const sent = read(text || "");
+    const { id, issued_at, expires_at, source, transaction, ...body } = sent && typeof sent === "object" && !Array.isArray(sent) ? sent : { value: sent };
+    const value = "value" in body ? body.value : body;
+    const shown = typeof value === "string" ? value : JSON.stringify(value).replace(/["{}[\]]/g, "");
+    if (what === "mode") return `Mode ${shown.toUpperCase()}`;
+    if (what === "cryptos" && rest.length === 2) return `${rest[0]} ${shown.toUpperCase()}`;
+    if (what === "request") return `${rest[0].replace(/_/g, " ")} ${shown}`.trim();
+    if (what === "config" && rest.length === 2) return `Setting ${rest[0]} ${shown}`;
+    return `${what === "cryptos" ? "Coins" : what === "config" ? "Settings" : what} ${shown || "none"}`;
+}
+
+// The same of somebody else's command, of which only the answer is known.
+function described(response) {
+    const shown = JSON.stringify(response.data.mode || response.data.active || {}).replace(/["{}[\]]/g, "");
+    return `${response.name.replace(/_/g, " ")} ${shown}`.trim();
+}
