@@ -13,7 +13,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.net import until
 from tests.support.program import CHECKOUT, Bot
 
-pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real_peers, pytest.mark.timeout(900)]
 
 LIVELY = {"SIM_EPOCH_S": "3", "TRADE_PRICE_GAP_PCT": "0.01", "MQTT_DISCOVERY_CRYPTOS": "BTC,ETH"}
 COIN = {"switch.bot_crypto_{}"} | {

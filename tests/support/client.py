@@ -16,7 +16,11 @@ class Watcher:
     """Subscribes to everything under a base topic and remembers it."""
 
     def __init__(
-        self, port: int, base: str = "bot", protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311
+        self,
+        port: int,
+        base: str = "bot",
+        protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311,
+        login: tuple[str, str] | None = None,
     ) -> None:
         self.seen: list[tuple[str, bytes, bool]] = []
         self._base = base
@@ -25,6 +29,8 @@ class Watcher:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"watcher-{uuid.uuid4().hex[:8]}", protocol=protocol
         )
+        if login is not None:
+            self._client.username_pw_set(*login)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(f"{base}/#", 1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()

@@ -11,11 +11,12 @@ if (msg.status) {
 const topic = msg.topic.slice(env.get("BASE").length + 1);
 const [room, name, ending] = topic.split("/");
 const said = read(msg.payload);
+if (!fits()) return null;
 const done = [];
 const problems = [];
 const questions = [];
 
-if (room === "heartbeat") {
+if (room === "heartbeat" && said) {
     bot.beat_at = Date.now();
     bot.behind = bot.status && said.revision !== bot.status.revision ? (bot.behind || 0) + 1 : 0;
     if (bot.behind === 2) ask("publish_state", {});
@@ -25,7 +26,7 @@ if (room === "heartbeat") {
 } else if (room === "cryptos" && name && !ending) {
     if (said === "") delete bot.coins[name];
     else bot.coins[name] = said;
-} else if (room === "response") {
+} else if (room === "response" && said) {
     answered(said);
 } else if (room === "event" && name === "command" && !said.status && said.error) {
     problems.push(toast(`${said.error.message} (${said.error.code})`, "#b45309"));
@@ -36,6 +37,15 @@ if (room === "heartbeat") {
     bot[room] = said;
 }
 return [[{}], done, problems, questions];
+
+// Somebody else may have published there.
+function fits() {
+    if (room === "mode" || room === "availability") return typeof said === "string";
+    if (said === "") return true;
+    if (room === "positions") return Array.isArray(said);
+    if (said === null || typeof said !== "object" || Array.isArray(said)) return false;
+    return room !== "response" || Boolean(said.name && said.status && said.data && said.warnings);
+}
 
 function read(text) {
     try {
@@ -59,7 +69,7 @@ function answered(response) {
     delete bot.waiting[response.id];
     if (mine && response.status === "EXECUTED" && response.name === "catalog") bot.market = response.data.cryptos;
     if (mine && response.status === "EXECUTED" && response.name === "history") {
-        keep(response.data.commands.map((row) => entry(row, describe(row.topic, row.command))));
+        keep(response.data.commands.map((row) => entry(row, describe(row.topic || row.name, row.command || ""))));
     }
     if (response.name === "refresh_catalog" && response.status === "EXECUTED") ask("catalog", { availability: "all" });
     const what = mine ? describe(mine.topic, JSON.stringify(mine.payload)) : described(response);
@@ -92,20 +102,31 @@ function keep(entries) {
 
 // What a command says, from where it was sent and its payload.
 function describe(where, text) {
-    const [what, ...rest] = (where || "").replace(/^.*?(?=mode\/set|cryptos\/|config\/|request\/)/, "").split("/");
-    const sent = read(text || "");
-    const { id, issued_at, expires_at, source, transaction, ...body } = sent && typeof sent === "object" && !Array.isArray(sent) ? sent : { value: sent };
+    const [room, ...rest] = where.replace(/^.*?(?=mode\/set|cryptos\/|config\/|request\/)/, "").split("/");
+    const sent = read(text);
+    const bare = sent === null || typeof sent !== "object" || Array.isArray(sent);
+    const { id, issued_at, expires_at, source, transaction, ...body } = bare ? { value: sent } : sent;
     const value = "value" in body ? body.value : body;
-    const shown = typeof value === "string" ? value : JSON.stringify(value).replace(/["{}[\]]/g, "");
-    if (what === "mode") return `Mode ${shown.toUpperCase()}`;
-    if (what === "cryptos" && rest.length === 2) return `${rest[0]} ${shown.toUpperCase()}`;
-    if (what === "request") return `${rest[0].replace(/_/g, " ")} ${shown}`.trim();
-    if (what === "config" && rest.length === 2) return `Setting ${rest[0]} ${shown}`;
-    return `${what === "cryptos" ? "Coins" : what === "config" ? "Settings" : what} ${shown || "none"}`;
+    if (room === "mode") return `Mode ${plain(value).toUpperCase()}`;
+    if (room === "request") return titled(rest[0], value);
+    const one = rest.length === 2 ? `${rest[0]} ` : "";
+    if (room === "cryptos") return one ? one + plain(value).toUpperCase() : `Coins ${plain(value) || "none"}`;
+    if (room === "config") return `Setting ${one}${plain(value)}`;
+    return titled(where, value);
 }
 
 // The same of somebody else's command, of which only the answer is known.
-function described(response) {
-    const shown = JSON.stringify(response.data.mode || response.data.active || {}).replace(/["{}[\]]/g, "");
-    return `${response.name.replace(/_/g, " ")} ${shown}`.trim();
+function described({ name, data }) {
+    if (name === "mode") return `Mode ${data.mode || ""}`.trim();
+    const active = plain(data.active || {});
+    return name === "cryptos" ? `Coins ${active || "none"}` : titled(name, active);
+}
+
+function titled(name, value) {
+    return `${name[0].toUpperCase()}${name.slice(1).replace(/_/g, " ")} ${plain(value)}`.trim();
+}
+
+function plain(value) {
+    const text = typeof value === "string" ? value : JSON.stringify(value).replace(/["{}[\]]/g, "");
+    return text.replace(/,/g, ", ");
 }
