@@ -91,7 +91,7 @@ def page(desk: Desk, watcher: Watcher) -> Iterator[Browser]:
 
 
 def pick(page: Browser, platform: str) -> None:
-    page.click(".am-platform .v-field")
+    page.click(".am-catalog .am-platform .v-field")
     page.click(f".v-overlay .v-list-item-title:text-is('{platform}')")
 
 
@@ -107,13 +107,13 @@ def test_the_whole_catalog_is_there_to_be_searched_and_filtered(page: Browser, w
     page.see(".am-catalog h3", f"{sum(coin['availability'] != 'hyperliquid' for coin in found)}/")
     pick(page, "HyperLiquid")
     page.see(".am-catalog h3", f"{sum(coin['availability'] != 'allora' for coin in found)}/")
-    page.type(".am-search input", "av")
+    page.type(".am-catalog .am-search input", "av")
     wanted = sum("AV" in coin["symbol"].upper() and coin["availability"] != "allora" for coin in found)
     page.see(".am-catalog h3", f"{wanted}/{len(found)}")
-    page.type(".am-search input", "zzz")
+    page.type(".am-catalog .am-search input", "zzz")
     page.see(".am-catalog", "No coin matches")
-    page.type(".am-search input", "")
-    page.click(".am-titles button:has-text('Coin')")
+    page.type(".am-catalog .am-search input", "")
+    page.click(".am-catalog .am-titles button:has-text('Coin')")
     symbols = [text.split("\n")[0] for text in page.texts(f"{rows} .am-coin")]
     assert symbols == sorted(symbols, key=str.casefold)
 
@@ -148,7 +148,7 @@ def test_a_topic_can_be_chosen(page: Browser, watcher: Watcher) -> None:
 
 def test_what_the_bot_refuses_it_says_in_its_own_words(page: Browser, watcher: Watcher) -> None:
     pick(page, "All")
-    page.type(".am-search input", "0G")
+    page.type(".am-catalog .am-search input", "0G")
     page.click(f"{OFF.format('0G')} input")
     until(lambda: watcher.json("response/cryptos")["status"] == "REJECTED", "a rejection")
     refused = watcher.json("response/cryptos")
@@ -180,10 +180,15 @@ def test_start_asks_first_and_flatten_ends_it(page: Browser, watcher: Watcher) -
     positions = watcher.json("positions")
     assert page.count(".am-positions .am-row[data-symbol]") <= len(positions)
     page.click(".am-flatten")
-    page.click(".am-status-dialog .am-yes, .am-dialog .am-yes")
+    page.click(".am-dialog .am-yes")
     page.see(".am-positions", "No open position", 30)
     page.see(".am-mode", "STANDBY")
     page.see(".am-history .am-command", "Flatten")
+    page.see(".am-trades [data-trade]", "flatten")
+    trades = page.count(".am-trades [data-trade]")
+    page.type(".am-results .am-search input", "sol")
+    page.see(".am-results", f"/{trades}")
+    assert 0 < page.count(".am-trades [data-trade]") < trades
     page.click(".am-stop")
     page.see(".am-mode", "STOPPED")
     page.click(".am-standby")

@@ -41,8 +41,8 @@ class Tab {
     }
 
     see() {
-        const [status, active, catalog, positions, history] = this.run('views', {})
-        return { status, active, catalog, positions, history }
+        const [status, active, catalog, positions, history, results] = this.run('views', {})
+        return { status, active, catalog, positions, history, results }
     }
 }
 
@@ -205,4 +205,29 @@ test('with core nodes: the answer to a command goes one way, a refusal the other
     assert.equal(answer({})[0].payload, 'mode/set: EXECUTED.')
     const error = { code: 'BREAKER_OPEN', message: 'Wait.' }
     assert.deepEqual(answer({ status: 'REJECTED', error })[1].payload, 'mode/set: REJECTED. Wait. (BREAKER_OPEN)')
+})
+
+test('an answer that comes twice is one command, in the words of what was sent', () => {
+    const tab = new Tab()
+    tab.hear('mode', 'STANDBY')
+    const { id } = tab.send({ topic: 'cryptos/BTC/set', value: 'ON', key: 'BTC' })
+    for (const _ of [1, 2]) tab.hear('response/cryptos', response(id, { name: 'cryptos', data: { active: { BTC: 14 } } }))
+    assert.deepEqual(tab.see().history.payload.commands.map((each) => each.what), ['BTC ON'])
+})
+
+test('results are asked for again when a position has closed, and a long curve is thinned', () => {
+    const tab = new Tab()
+    tab.hear('event/position_closed', { symbol: 'BTC' })
+    tab.now += 2999
+    assert.deepEqual(tab.run('tick', {})[2], [])
+    tab.now += 1
+    const questions = tab.run('tick', {})[2]
+    assert.deepEqual(tab.run('tick', {})[2], [])
+    assert.deepEqual(questions.map((each) => each.payload.topic), ['request/trades', 'request/performance'])
+    const { id } = tab.send(questions[1].payload)
+    const equity = Array.from({ length: 5000 }, (_, place) => ({ at: '2026-01-01T00:00:00.000Z', equity_usd: place }))
+    tab.hear('response/performance', response(id, { name: 'performance', data: { pnl_usd: 1, equity } }))
+    const shown = tab.see().results.payload.equity
+    assert.ok(shown.length <= 302 && shown.length > 250)
+    assert.deepEqual([shown[0].equity_usd, shown.at(-1).equity_usd], [0, 4999])
 })

@@ -1,6 +1,6 @@
         price(value) {
             if (value === null || value === undefined) return '–';
-            const digits = value >= 1000 ? 0 : value >= 1 ? 2 : 5;
+            const digits = value >= 10000 ? 0 : value >= 1 ? 2 : 5;
             return '$' + value.toLocaleString('en', { minimumFractionDigits: Math.min(digits, 2), maximumFractionDigits: digits });
         },
         usd(value) {

@@ -28,6 +28,9 @@ if (room === "heartbeat" && said) {
     else bot.coins[name] = said;
 } else if (room === "response" && said) {
     answered(said);
+} else if (room === "event" && name === "position_closed") {
+    // The books need a moment, and others may close with it.
+    bot.results_due = Date.now() + 3000;
 } else if (room === "event" && name === "command" && !said.status && said.error) {
     problems.push(toast(`${said.error.message} (${said.error.code})`, "#b45309"));
 } else if (room === "catalog") {
@@ -62,6 +65,7 @@ function ask(action, args) {
 function refresh() {
     ask("catalog", { availability: "all" });
     ask("history", { limit: 200 });
+    bot.results_due = Date.now();
 }
 
 function answered(response) {
@@ -71,9 +75,13 @@ function answered(response) {
     if (mine && response.status === "EXECUTED" && response.name === "history") {
         keep(response.data.commands.map((row) => entry(row, describe(row.topic || row.name, row.command || ""))));
     }
+    if (mine && response.status === "EXECUTED" && response.name === "trades") bot.trades = response.data.trades;
+    if (mine && response.status === "EXECUTED" && response.name === "performance") bot.performance = response.data;
     if (response.name === "refresh_catalog" && response.status === "EXECUTED") ask("catalog", { availability: "all" });
     const what = mine ? describe(mine.topic, JSON.stringify(mine.payload)) : described(response);
-    keep([entry(response, what)]);
+    // An answer may come twice; the second time it is not known any more what was sent.
+    const known = bot.commands.some((each) => each.at === response.received_at && each.name === response.name);
+    if (mine || !known) keep([entry(response, what)]);
     if (mine) tell(response, what);
 }
 

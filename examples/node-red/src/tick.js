@@ -1,8 +1,10 @@
-// Once a second: says so when an answer does not come. Outputs: the page may have changed; a problem.
+// Once a second: says so when an answer does not come, and asks for new results. Outputs: the page may have changed; a
+// problem; questions to the bot.
 const PATIENCE_MS = 5000;
 const bot = flow.get("bot");
-if (!bot) return [null, null];
+if (!bot) return [null, null, null];
 const problems = [];
+const questions = [];
 const now = Date.now();
 for (const [id, command] of Object.entries(bot.waiting)) {
     if (now > command.until) delete bot.waiting[id];
@@ -15,4 +17,9 @@ for (const [id, command] of Object.entries(bot.waiting)) {
         ui_update: { color: "#b91c1c" },
     });
 }
-return [[{}], problems];
+if (bot.results_due && now >= bot.results_due) {
+    bot.results_due = 0;
+    questions.push({ payload: { topic: "request/trades", arguments: { limit: 100 } } });
+    questions.push({ payload: { topic: "request/performance", arguments: { days: 30 } } });
+}
+return [[{}], problems, questions];

@@ -1,4 +1,4 @@
-// What each part of the page shows: status, active coins, catalog, positions, history. Each is sent when it has changed.
+// What each part of the page shows: status, active coins, catalog, positions, history, results. Each is sent when it has changed.
 const bot = flow.get("bot");
 if (!bot) return null;
 const shown = context.get("shown") || [];
@@ -11,7 +11,7 @@ const pending = Object.fromEntries(
         .map((command) => [command.key, command.payload.value ?? true]),
 );
 
-return [light(), activeCoins(), catalog(), positions(), { commands: bot.commands }].map(changed);
+return [light(), activeCoins(), catalog(), positions(), { commands: bot.commands }, results()].map(changed);
 
 function changed(view, place) {
     const text = JSON.stringify(view);
@@ -74,4 +74,13 @@ function catalog() {
 function positions() {
     const open = (bot.positions || []).map((each) => ({ ...each, pending: pending[`close ${each.symbol}`] }));
     return { positions: open, flattening: pending.flatten };
+}
+
+function results() {
+    const { since, pnl_usd, trades, win_rate_pct, profit_factor, max_drawdown_pct, days, equity } = bot.performance || {};
+    const points = equity || [];
+    // As many points as a line on a screen can show.
+    const step = Math.ceil(points.length / 300) || 1;
+    const line = points.filter((_, place) => place % step === 0 || place === points.length - 1);
+    return { since, pnl_usd, trades, win_rate_pct, profit_factor, max_drawdown_pct, days: days || [], equity: line, rows: bot.trades || [] };
 }
