@@ -23,6 +23,11 @@ pytestmark = [pytest.mark.real_peers, pytest.mark.timeout(300)]
 KIT = ROOT / "examples" / "node-red"
 DASHBOARD, CORE = KIT / "flows-dashboard.json", KIT / "flows-core.json"
 SETTINGS = {"SIM_EPOCH_S": "5", "TRADE_PRICE_GAP_PCT": "0.01", "TRADE_EXIT_BUFFER_PCT": "50"}
+TOO_WIDE = """
+[...document.querySelectorAll('.am-row > *, .am-tile, .am-command > *')]
+    .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.innerText)
+"""
+"""What does not fit into its place on the page."""
 ON, OFF = ".am-coins-on [data-symbol={}]", ".am-coins-off [data-symbol='{}']"
 
 
@@ -253,11 +258,12 @@ def test_it_fits_on_the_screen(
         page.see(".am-positions .am-row[data-symbol]", "2x", 30)
         page.see(ON.format("BTC"), "%")
         assert page.do(None, "evaluate", "document.documentElement.scrollWidth") == width
+        assert page.do(None, "evaluate", TOO_WIDE) == []
         dark = page.do(None, "evaluate", "document.documentElement.classList.contains('am-dark')")
         assert dark is (scheme == "dark")
         # Where pictures of the documentation are made anew, here are they kept.
         folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-        page.picture(folder / f"node-red-{name}.png", whole_page=name == "phone")
+        page.picture(folder / f"node-red-{name}.png")
         page.click(".am-theme")
         assert page.do(None, "evaluate", "document.documentElement.classList.contains('am-dark')") is not dark
         assert page.complaints() == []

@@ -165,8 +165,8 @@ class Browser:
         """Wait until something is there, with this text in it."""
         until(lambda: any(text in found for found in self.texts(selector)), f"{text!r} in {selector}", timeout_s)
 
-    def picture(self, path: Path, *, whole_page: bool = False) -> None:
-        self.do(None, "screenshot", {"path": str(path), "fullPage": whole_page})
+    def picture(self, path: Path) -> None:
+        self.do(None, "screenshot", {"path": str(path)})
 
     def complaints(self) -> list[str]:
         """Return errors and warnings of the page, and requests to anywhere but this machine."""
