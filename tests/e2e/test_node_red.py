@@ -243,6 +243,28 @@ def test_the_core_nodes_send_a_command_and_tell_its_answer(desk: Desk, watcher: 
     assert desk.node_red.errors() == []
 
 
+def test_the_editor_imports_and_deploys_them(desk: Desk, tmp_path: Path) -> None:
+    fresh = NodeRed(tmp_path / "fresh", {**desk.where, "MQTT_BASE_TOPIC": "bots/alice"})
+    fresh.start()
+    try:
+        with Browser() as page:
+            page.open(f"http://127.0.0.1:{fresh.port}/")
+            page.see("#red-ui-header-button-deploy", timeout_s=60)
+            page.do(None, "evaluate", "RED.actions.invoke('core:show-import-dialog')")
+            page.type("#red-ui-clipboard-dialog-import-text", DASHBOARD.read_text())
+            page.do("#red-ui-clipboard-dialog-import-text", "press", "End")  # it is looked at when a key goes up
+            page.click("#red-ui-clipboard-dialog-ok")
+            page.see(".red-ui-tab", "AlloraMind")
+            page.click("#red-ui-header-button-deploy")
+            # With its login: the broker lets nobody else in.
+            until(lambda: "Connected to broker" in fresh.said(), "the broker connected", 30)
+            page.open(fresh.dashboard)
+            page.see(".am-says", "alive", 30)
+        assert fresh.errors() == []
+    finally:
+        fresh.stop()
+
+
 @pytest.mark.parametrize(
     ("name", "width", "height", "scheme"),
     [("light", 1280, 800, "light"), ("dark", 1280, 800, "dark"), ("phone", 390, 844, "light")],

@@ -20,7 +20,7 @@ CHROMIUM = shutil.which("chromium")
 _SETTINGS = """
 module.exports = {
   uiHost: '127.0.0.1', uiPort: +process.env.NODE_RED_PORT, credentialSecret: false,
-  telemetry: { enabled: false, updateNotification: false },
+  editorTheme: { tours: false }, telemetry: { enabled: false, updateNotification: false },
   externalModules: { autoInstall: false, palette: { allowInstall: false, catalogues: [] } },
 }
 """

@@ -78,6 +78,7 @@ def test_commands_are_sent_qos_1_and_not_retained_and_are_of_the_contract(flow: 
     text = json.dumps(found)
     asked = set(re.findall(r"request/(\w+)", text)) | set(re.findall(r"\bask\(\\\"(\w+)", text))
     assert asked <= set(ACTIONS)
+    assert flow == "core" or asked >= {"activate_set", "catalog", "close", "flatten", "history", "trades"}
 
 
 def test_the_code_of_the_function_nodes() -> None:
