@@ -83,8 +83,8 @@ def test_commands_sent_both_ways_at_once_run_once_each(online_bot: Bot) -> None:
 
 def test_a_bot_that_is_killed_right_after_files_came_ends_each_of_them_once(lonely_bot: Bot) -> None:
     seed = random.randrange(10**6)  # noqa: S311 - printed, so that a failure can be repeated
-    print(f"seed {seed}")  # noqa: T201
-    chance = random.Random(seed)  # noqa: S311
+    print(f"seed {seed}")  # noqa: T201 - repeats the run
+    chance = random.Random(seed)  # noqa: S311 - not for secrets
     spool = SpoolView(lonely_bot.folder / "data")
     until(spool.pending.is_dir, "the spool")
     dropped: list[str] = []

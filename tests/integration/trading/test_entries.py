@@ -52,7 +52,7 @@ async def test_an_order_is_in_the_database_when_it_arrives(bench: Bench) -> None
         found[arrival.nonce] = bench.stored("select status, envelope from orders where nonce = ?", arrival.nonce)
         return arrival
 
-    world.arrive = look_into_the_database  # type: ignore[method-assign]
+    world.arrive = look_into_the_database  # type: ignore[method-assign] # a look at that moment
     bench.signal(ETH=0.01, BTC=0.01)
     bot = await bench.start({"ETH": ETH, "BTC": BTC})
     await bench.holding("ETH", "BTC")

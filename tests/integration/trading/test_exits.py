@@ -14,7 +14,7 @@ from tests.integration.trading.bench import BTC, ETH, ETH_SHORT, SOL, Bench, Bot
 
 async def hold_eth(bench: Bench, topic: int = ETH, **options: object) -> Bot:
     bench.signal(ETH=0.01)
-    bot = await bench.start({"ETH": topic}, **options)  # type: ignore[arg-type]
+    bot = await bench.start({"ETH": topic}, **options)  # type: ignore[arg-type] # of several kinds
     await bench.holding("ETH")
     return bot
 
@@ -249,9 +249,9 @@ async def test_a_position_that_one_look_misses_keeps_its_stop_and_its_owner(benc
         state.positions.clear()
         return state
 
-    bot.hyperliquid.user_state = late  # type: ignore[method-assign]
+    bot.hyperliquid.user_state = late  # type: ignore[method-assign] # an exchange that is late
     await until(lambda: looks > 3, "looks that miss the position")
-    bot.hyperliquid.user_state = read  # type: ignore[method-assign]
+    bot.hyperliquid.user_state = read  # type: ignore[method-assign] # and in time again
     await bench.looks()
     assert set(bench.resting("ETH")) == {"sl", "tp"}
     assert set(bot.portfolio.holdings) == {"ETH"}

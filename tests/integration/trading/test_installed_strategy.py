@@ -38,7 +38,7 @@ async def test_a_strategy_from_a_wheel_trades(bench: Bench, strategies: Strategi
     signals, history = bot.engine.signals, bot.engine._thoughts._history
     await until(lambda: "ETH" in signals and "samples of the price" in signals["ETH"].reasons[0], "it wants samples")
     for number in range(4):
-        await until(lambda at=number: len(history.of("ETH")) > at, "a sample")  # type: ignore[misc]
+        await until(lambda at=number: len(history.of("ETH")) > at, "a sample")  # type: ignore[misc] # a default, not an argument
         assert bench.sent() == []
         await bench.shift("ETH", 1.001)
         bench.clock.advance(300)

@@ -140,7 +140,7 @@ async def test_as_many_must_approve_as_the_quorum_says(
 def test_a_quorum_that_nobody_could_fail_is_no_panel(chat: Chat) -> None:
     for quorum in (0, 2):
         with pytest.raises(ValueError, match="REVIEWER_QUORUM"):
-            Panel([], quorum, None, 1, None)  # type: ignore[arg-type]
+            Panel([], quorum, None, 1, None)  # type: ignore[arg-type] # it asks nobody
     assert chat.asked == []
 
 

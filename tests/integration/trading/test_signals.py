@@ -92,7 +92,7 @@ async def test_volatility_is_measured_from_the_marks(bench: Bench) -> None:
         await bench.shift("ETH", 1.0001 if number % 2 else 1 / 1.0001)
         await until(lambda: abs(bot.feed.quotes["ETH"].at - bench.clock()) < 5, "a new quote")
         bench.clock.advance(300)
-        await until(lambda at=number: len(history.of("ETH")) > at + 1, "a sample")  # type: ignore[misc]
+        await until(lambda at=number: len(history.of("ETH")) > at + 1, "a sample")  # type: ignore[misc] # a default, not an argument
     await said(bot, "1.0 times the volatility of")
     assert bot.engine.signals["ETH"].direction is Direction.BUY
 
@@ -155,14 +155,14 @@ async def test_skill_is_measured_published_and_used_by_its_gate(bench: Bench) ->
     bot = await bench.start({"ETH": ETH_SHORT}, **gate)
     for number in range(5):
         await until(
-            lambda at=number: len(bench.stored("select 1 from predictions")) == at + 1,  # type: ignore[misc]
+            lambda at=number: len(bench.stored("select 1 from predictions")) == at + 1,  # type: ignore[misc] # a default, not an argument
             f"prediction {number}",
         )
         await said(bot, f"gate min_skill_pct: {number} predictions of topic 13 are resolved, and 5 are wanted")
         begun = bot.feed.predictions["ETH"].at
         await bench.shift("ETH", 1.001 if number else 0.999)
         bench.clock.advance(begun + 300 - bench.clock() + 1)
-        await until(lambda at=number: bot.engine.skill(ETH_SHORT).samples == at + 1, "it is resolved")  # type: ignore[misc]
+        await until(lambda at=number: bot.engine.skill(ETH_SHORT).samples == at + 1, "it is resolved")  # type: ignore[misc] # a default, not an argument
         bench.clock.advance(begun + EPOCH_S - bench.clock() + 1)
     assert bot.engine.skill(ETH_SHORT) == Skill(5, 4)
     await bench.holding("ETH")

@@ -201,7 +201,7 @@ async def test_the_chain_is_asked_where_the_api_fails_and_the_api_again_after_a_
 ) -> None:
     fake.answers = {"/emissions": latest(), "/cosmos": block()}
     api, now = FakeApi(), [0.0]
-    source = AlloraWithChain(api, AlloraChain(fake.url, CHAIN, 2, session), lambda: now[0])  # type: ignore[arg-type]
+    source = AlloraWithChain(api, AlloraChain(fake.url, CHAIN, 2, session), lambda: now[0])  # type: ignore[arg-type] # plays the API
 
     async def origin() -> Origin:
         return (await source.inference(9)).origin

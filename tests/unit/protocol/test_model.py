@@ -86,4 +86,4 @@ def test_models_refuse_unknown_fields_and_changes() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         Sample.model_validate({"amounts": 1})
     with pytest.raises(ValidationError, match="frozen"):
-        Sample().count = 1  # type: ignore[misc]
+        Sample().count = 1  # type: ignore[misc] # which is refused

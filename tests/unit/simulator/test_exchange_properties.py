@@ -60,7 +60,7 @@ class Bookkeeper:
             size = Decimal(fill["sz"])
             assert Decimal(fill["startPosition"]) == self.coins[asset]
             assert size > 0
-            assert -(size.normalize().as_tuple().exponent) <= UNIVERSE.assets[asset].sz_decimals  # type: ignore[operator]
+            assert -(size.normalize().as_tuple().exponent) <= UNIVERSE.assets[asset].sz_decimals  # type: ignore[operator] # finite
             signed = size if fill["side"] == "B" else -size
             self.coins[asset] += signed
             self.cash -= signed * Decimal(fill["px"]) + Decimal(fill["fee"])
@@ -167,7 +167,7 @@ def test_money_is_conserved_and_orders_only_move_forward(steps: list[Step]) -> N
     entry_kind=st.sampled_from(["market", "resting", "partial"]),
     moves=st.lists(st.integers(-6, 6), max_size=12),
 )
-def test_of_a_stop_and_its_target_at_most_one_fills(is_long: bool, entry_kind: str, moves: list[int]) -> None:  # noqa: FBT001
+def test_of_a_stop_and_its_target_at_most_one_fills(is_long: bool, entry_kind: str, moves: list[int]) -> None:  # noqa: FBT001 - drawn
     bench = Bench()
     way = 1 if is_long else -1
     exits = [

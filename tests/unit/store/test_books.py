@@ -156,7 +156,7 @@ async def test_old_signals_and_points_go_and_what_shows_a_drawdown_stays(ledger:
         await ledger.add_equity(NOW - timedelta(minutes=minute), Decimal(value), Decimal(0))
     assert await ledger.tidy(NOW) == 4
     assert rows(path, "SELECT signal_id FROM signals ORDER BY 1") == [("s1",), ("s2",)]
-    kept = rows(path, f"SELECT equity_usd FROM equity WHERE at < '{NOW - DAY}' ORDER BY at")  # noqa: S608
+    kept = rows(path, f"SELECT equity_usd FROM equity WHERE at < '{NOW - DAY}' ORDER BY at")  # noqa: S608 - a time of ours
     assert kept == [("9",), ("2",), ("6",)]
     assert rows(path, "SELECT count(*) FROM equity") == [(9,)]
     assert await ledger.tidy(NOW) == 0

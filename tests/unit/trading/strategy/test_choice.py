@@ -108,7 +108,7 @@ def test_the_words_of_a_strategy_are_cut_and_printable() -> None:
 def test_a_situation_cannot_be_changed_by_who_sees_it() -> None:
     def meddle(seen: Situation) -> Verdict:
         seen.settings.__dict__["x"] = 1
-        seen.now = 5  # type: ignore[misc]
+        seen.now = 5  # type: ignore[misc] # which is refused
         return Verdict(Direction.BUY, ())
 
     assert opinion_of(meddle).direction is Direction.HOLD
