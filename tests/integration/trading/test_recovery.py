@@ -10,6 +10,7 @@ import pytest
 from allora_mqtt.market.signing import Envelope
 from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.errors import BotError
+from allora_mqtt.simulator import account as sim
 from tests.integration.trading.bench import BTC, ETH, ETH_SHORT, WALLET, Bench, Bot, until
 
 ORDER: dict[str, Any] = {"path": "/exchange", "type": "order", "count": 1}
@@ -194,13 +195,22 @@ async def test_stops_end_in_the_books_when_their_position_has(bench: Bench) -> N
     await until(lambda: statuses(bench, "stop") | statuses(bench, "target") == {"reduceOnlyCanceled"}, "their end")
 
 
-async def test_what_the_exchange_has_seen_and_does_not_show_was_refused(bench: Bench) -> None:
+async def test_what_the_exchange_has_seen_and_does_not_show_was_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.signal(ETH=0.01)
     bench.faults({**ORDER, "kind": "answer_lost"}, {"path": "/info", "kind": "late_fills", "seconds": 86_000})
+    exchange = bench.simulator.world.exchange
+    place = exchange.place
+
+    def place_nothing(account: sim.Account, *order: Any) -> list[Any]:
+        # As if the exchange had refused the action as a whole: its nonce is used, and there is no order.
+        statuses = place(account, *order)
+        account.positions.clear()
+        return statuses
+
+    monkeypatch.setattr(exchange, "place", place_nothing)
     bot = await bench.start({"ETH": ETH})
-    # As if the exchange had refused the action as a whole: its nonce is used, and there is no order.
-    await until(bench.positions, "it has run")
-    bench.account.positions.clear()
     await until(lambda: len(bench.entries()) > 1, "it is sent again")
     assert "duplicate nonce" in str(bench.entries()[1].outcome)
     await bench.looks()
