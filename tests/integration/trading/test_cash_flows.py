@@ -119,15 +119,15 @@ async def test_a_deposit_at_night_while_nobody_was_there_is_no_drawdown(bench: B
 async def test_money_that_is_gone_before_the_ledger_says_so_opens_nothing_and_lets_nothing_in(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("allora_mqtt.trading.cash._PATIENCE", timedelta(seconds=5))
+    monkeypatch.setattr("allora_mqtt.trading.cash._PATIENCE", timedelta(seconds=60))
     bot = await bench.start({"ETH": ETH}, max_daily_loss_pct=5)
     await shows(bot, 10_000)
-    bench.faults({"path": "/info", "type": LEDGER, "kind": "late_fills", "seconds": 3})
+    bench.faults({"path": "/info", "type": LEDGER, "kind": "late_fills", "seconds": 500})
     await move(bench, -5_000)
     await until(lambda: bot.engine.reconciler.losses.cash.is_waiting, "it is asked for")
     bench.signal(ETH=0.01)
     bench.next_epoch()
-    # The clock was put forward beyond all patience, but so is the ledger's.
+    # The clock was put forward beyond all patience, and to when the ledger tells of it.
     await shows(bot, 5_000)
     assert bot.seen.trips == []
     assert counted(bench) == [-5_000]
@@ -137,14 +137,15 @@ async def test_money_that_is_gone_before_the_ledger_says_so_opens_nothing_and_le
 async def test_money_that_the_ledger_tells_of_before_the_account_shows_it_is_counted_when_it_does(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("allora_mqtt.trading.cash._PATIENCE", timedelta(seconds=5))
+    monkeypatch.setattr("allora_mqtt.trading.cash._PATIENCE", timedelta(seconds=60))
     bot = await bench.start({}, max_daily_loss_pct=5)
     await shows(bot, 10_000)
-    bench.faults({"path": "/info", "type": "clearinghouseState", "kind": "lagging_state", "seconds": 2})
+    bench.faults({"path": "/info", "type": "clearinghouseState", "kind": "lagging_state", "seconds": 600})
     await move(bench, -5_000)
     monkeypatch.setattr("allora_mqtt.trading.cash._ASK_EVERY", timedelta(0))
     await until(lambda: bot.engine.reconciler.losses.cash.is_waiting, "the ledger is ahead")
     monkeypatch.setattr("allora_mqtt.trading.cash._ASK_EVERY", timedelta(hours=1))
+    bench.faults()
     await shows(bot, 5_000)
     assert bot.seen.trips == []
     assert counted(bench) == [-5_000]
