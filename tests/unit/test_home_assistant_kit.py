@@ -80,24 +80,28 @@ CARDS = [each for each in every(yaml.safe_load(DASHBOARD)) if isinstance(each, d
 def test_every_entity_of_the_kit_is_there() -> None:
     texts = {path.name: path.read_text() for path in [KIT / "dashboard.yaml", *BLUEPRINTS]}
     used = {name: named(text) for name, text in texts.items()}
-    assert len(used["dashboard.yaml"]) > 30
+    assert len(used["dashboard.yaml"]) > 15
     assert used["standby_without_heartbeat.yaml"] == {"binary_sensor.bot_connected"}
     assert set().union(*used.values()) <= set(ENTITIES)
 
 
-def test_every_coin_that_is_always_shown_is_on_the_dashboard() -> None:
-    for symbol in SHOWN:
-        own = f"bot_crypto_{symbol.lower()}"
-        assert {f"switch.{own}", *(f"sensor.{own}_{what}" for what in ("price", "prediction", "gap"))} <= named(
-            DASHBOARD
-        )
+def test_every_coin_that_is_always_shown_has_its_switch() -> None:
+    assert {f"switch.bot_crypto_{symbol.lower()}" for symbol in SHOWN} <= named(DASHBOARD)
 
 
-def test_the_table_of_positions_finds_them_and_names_what_they_have() -> None:
-    (pattern,) = re.findall(r"'match', '(.+?)'", DASHBOARD)
-    found = {entity for entity in ENTITIES if re.match(pattern, entity)}
-    assert found == {f"sensor.bot_crypto_{symbol.lower()}_position" for symbol in SHOWN}
+def test_the_tables_find_every_coin_and_name_what_it_has() -> None:
+    found = [
+        {entity for entity in ENTITIES if re.match(each, entity)} for each in re.findall("'match', '(.+?)'", DASHBOARD)
+    ]
+    coins = [f"sensor.bot_crypto_{symbol.lower()}_" for symbol in SHOWN]
+    assert found == [{f"{coin}position" for coin in coins}, {f"{coin}price" for coin in coins}]
+    others = set(re.findall(r"own ~ '(\w+)'", DASHBOARD))
+    assert others == {"prediction", "gap"}
+    assert {f"{coin}{other}" for coin in coins for other in others} <= set(ENTITIES)
     assert set(re.findall(r"\bits\.(\w+)", DASHBOARD)) <= set(Position.model_fields)
+    assert {component["name"].split(" ")[1] for entity, component in ENTITIES.items() if entity in found[1]} == {
+        "price"
+    }
 
 
 def test_the_attributes_on_the_dashboard_are_those_of_the_entity() -> None:
