@@ -7,7 +7,7 @@ LOCK := pyproject.toml requirements/build.in -q --upgrade --universal --python-v
 	--no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help run install dev check format test e2e torture fuzz lock wheel clean
+.PHONY: help run install dev check format test e2e torture fuzz lock wheel addon clean
 
 help: ## show this
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,12 @@ lock: dev ## resolve the locked dependencies anew
 
 wheel: dev ## build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
+
+addon: dev ## the Home Assistant add-on with the wheel in it, into dist/home-assistant: a repository of add-ons
+	rm -rf dist/home-assistant && mkdir -p dist
+	cp -R examples/home-assistant/addon dist/home-assistant
+	cp requirements/run.lock dist/home-assistant/allora-mqtt/
+	$(BIN)/python -m hatchling build -t wheel -d dist/home-assistant/allora-mqtt
 
 clean: ## remove the environment and what tools left behind
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

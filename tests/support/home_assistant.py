@@ -57,9 +57,15 @@ _ONBOARDED = {
 
 
 class HomeAssistant:
-    """Home Assistant with one user and MQTT, which remembers what it knew over a restart."""
+    """Home Assistant with one user and MQTT, which remembers what it knew over a restart.
 
-    def __init__(self, broker_port: int) -> None:
+    Args:
+        broker_port: where MQTT is.
+        configuration: what its `configuration.yaml` has besides.
+        files: a folder whose content its configuration folder has besides.
+    """
+
+    def __init__(self, broker_port: int, configuration: str = "", files: Path | None = None) -> None:
         self.port = free_port()
         self._broker_port = broker_port
         self._inside = f"/srv/config-{uuid.uuid4().hex[:8]}"
@@ -67,6 +73,7 @@ class HomeAssistant:
         self._log = self._folder / "out.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._token = ""
+        self._tokens: dict[str, Any] = {}
         self._looked_at = 0
         store = self._folder / ".storage"
         store.mkdir(parents=True)
@@ -74,7 +81,9 @@ class HomeAssistant:
         http = {**_HTTP_STORE, "data": {"stable": stable, "pending": None, "yaml_migration_done": True}}
         (store / "http").write_text(json.dumps(http))
         (store / "onboarding").write_text(json.dumps(_ONBOARDED))
-        (self._folder / "configuration.yaml").write_text(_CONFIGURATION)
+        if files is not None:
+            shutil.copytree(files, self._folder, dirs_exist_ok=True)
+        (self._folder / "configuration.yaml").write_text(_CONFIGURATION + configuration)
 
     def start(self) -> None:
         """Start it, and wait until it answers; the first time a user and MQTT are set up."""
@@ -125,6 +134,17 @@ class HomeAssistant:
     def render(self, template: str) -> str:
         return str(self._call("POST", "/api/template", {"template": template}))
 
+    def fire(self, event: str) -> None:
+        """Fire an event, as a button does."""
+        self._call("POST", f"/api/events/{event}", {})
+
+    @property
+    def login(self) -> str:
+        """A script that logs a browser in: its page keeps the tokens like this."""
+        url = f"http://127.0.0.1:{self.port}"
+        tokens = {**self._tokens, "hassUrl": url, "clientId": f"{url}/", "expires": 4_000_000_000_000}
+        return f"localStorage.setItem('hassTokens', {json.dumps(json.dumps(tokens))})"
+
     def complaints(self) -> list[str]:
         """Return what it has said since the last look that warns or worse, about MQTT or about templates."""
         lines = self._log.read_text().splitlines()
@@ -146,7 +166,7 @@ class HomeAssistant:
         user = {"client_id": client, "name": "T", "username": "t", "password": uuid.uuid4().hex, "language": "en"}
         code = until(lambda: self._try_to_welcome(user), "the first user", 60)
         form = {"grant_type": "authorization_code", "code": code, "client_id": client}
-        answer = self._send("POST", "/auth/token", urllib.parse.urlencode(form).encode())
+        answer = self._tokens = self._send("POST", "/auth/token", urllib.parse.urlencode(form).encode())
         # A token for half an hour; the test is shorter.
         self._token = answer["access_token"]
 
