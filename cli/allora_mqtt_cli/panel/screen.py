@@ -82,8 +82,9 @@ class Main(Screen[None]):
         self._banner = Static(id="banner")
         self._search = Input(placeholder="search  /", compact=True, id="search")
         choices = [(platform.value, platform) for platform in Where]
-        self._chosen = Where.BOTH
-        self._platforms = Select(choices, value=self._chosen, allow_blank=False, compact=True, id="platform")
+        self._platforms: Select[Where] = Select(
+            choices, value=Where.BOTH, allow_blank=False, compact=True, id="platform"
+        )
         self._count = Static(id="count")
         self._coins = Sheet(id="coin-list", pressable=_SWITCH)
         self._positions = Sheet(id="position-list")
@@ -93,6 +94,12 @@ class Main(Screen[None]):
             Mode.STANDBY: Button(_LABELS[Mode.STANDBY], compact=True, id="standby", variant="warning"),
             Mode.STOPPED: Button(_LABELS[Mode.STOPPED], compact=True, id="stop", variant="error"),
         }
+
+    @property
+    def _chosen(self) -> Where:
+        """The filter as the list of choices has it: what it tells of a change comes later than the next key may."""
+        chosen = self._platforms.value
+        return chosen if isinstance(chosen, Where) else Where.BOTH
 
     def compose(self) -> ComposeResult:
         """Build the screen."""
@@ -208,8 +215,7 @@ class Main(Screen[None]):
 
     def on_select_changed(self, event: Select.Changed) -> None:
         """Filter by the platform chosen."""
-        if isinstance(event.value, Where):
-            self._chosen = event.value
+        if event.select is self._platforms:
             self.draw()
 
     def on_tabs_tab_activated(self, event: Tabs.TabActivated) -> None:
