@@ -167,9 +167,9 @@ class BotHandlers:
             )
         return self._switched(desired, rules.one_switched(await self._catalog(), body, desired.active))
 
-    async def _activate(self, body: commands.Activate, _seq: int, desired: Desired) -> Outcome:
-        command = commands.SetCrypto(symbol=body.symbol, value=commands.Switch.ON, topic_id=body.topic_id)
-        return self._switched(desired, rules.one_switched(await self._catalog(), command, desired.active))
+    async def _activate(self, body: commands.Activate, seq: int, desired: Desired) -> Outcome:
+        switch = commands.SetCrypto(symbol=body.symbol, value=commands.Switch.ON, topic_id=body.topic_id)
+        return await self._set_crypto(switch, seq, desired)
 
     async def _activate_set(self, body: commands.ActivateSet, _seq: int, desired: Desired) -> Outcome:
         names = self.crypto_sets.get(body.set_name)

@@ -11,7 +11,8 @@ from allora_mqtt.protocol.topics import Topics
 
 Component = dict[str, Any]
 
-SOURCE: Final = '"source":"home-assistant"'
+_SENDER: Final = "home-assistant"
+SOURCE: Final = f'"source":"{_SENDER}"'
 """The member of a command's JSON that says who has sent it."""
 
 
@@ -74,4 +75,4 @@ class Subject:
 
 def press(**arguments: str) -> str:
     """Return the fixed payload of a command."""
-    return json.dumps({**arguments, "source": "home-assistant"}, separators=(",", ":"))
+    return json.dumps({**arguments, "source": _SENDER}, separators=(",", ":"))

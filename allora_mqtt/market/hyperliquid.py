@@ -78,13 +78,13 @@ __all__ = [
     "Trigger",
 ]
 
-_FILLS_PER_PAGE = 2000
+_FILL_PAGES = (2000, 10)
+"""How many fills a full page has, and how many pages are read."""
+_PAGES = (500, 50)
+"""The same for other histories."""
 _UNSHARP_S = 2.0
 """What the exchange's own time may lag behind on its way; less than that is no difference between two clocks."""
-_MAX_FILL_PAGES = 10
 _MODE_FOR_S = 600.0
-_FUNDINGS_PER_PAGE = 500
-_MAX_FUNDING_PAGES = 50
 _T = TypeVar("_T")
 
 ACCOUNT_WEIGHT = info_weight("clearinghouseState") + info_weight("spotClearinghouseState")
@@ -246,14 +246,9 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-
-        async def ask(start_ms: int, end_ms: int | None) -> Page[Fill]:
-            call = partial(self.line.info.user_fills_by_time, self._account, start_ms, end_ms)
-            return await self.line.read(
-                "userFillsByTime", "the fills", call, partial(parse_page, partial(parse_fills, account=self._account))
-            )
-
-        fills = await read_pages(ask, since_ms, _FILLS_PER_PAGE, _MAX_FILL_PAGES)
+        parse = partial(parse_fills, account=self._account)
+        call = self.line.info.user_fills_by_time
+        fills = await self._history("userFillsByTime", "the fills", call, parse, since_ms, _FILL_PAGES)
         # One trade id can belong to two orders of the same account.
         found = {(fill.tid, fill.oid): fill for fill in fills}
         return sorted(found.values(), key=lambda fill: (fill.at, fill.tid))
@@ -264,12 +259,8 @@ class Hyperliquid:
         Raises:
             BotError: EXCHANGE_UNREACHABLE.
         """
-
-        async def ask(start_ms: int, end_ms: int | None) -> Page[FundingPayment]:
-            call = partial(self.line.info.user_funding_history, self._account, start_ms, end_ms)
-            return await self.line.read("userFunding", "the funding", call, partial(parse_page, parse_fundings))
-
-        payments = await read_pages(ask, since_ms, _FUNDINGS_PER_PAGE, _MAX_FUNDING_PAGES)
+        call = self.line.info.user_funding_history
+        payments = await self._history("userFunding", "the funding", call, parse_fundings, since_ms, _PAGES)
         # A position pays once an hour, so time and symbol say which payment it is.
         found = {(payment.time_ms, payment.symbol): payment for payment in payments}
         return [found[key] for key in sorted(found)]
@@ -281,13 +272,8 @@ class Hyperliquid:
             BotError: EXCHANGE_UNREACHABLE.
         """
         parse = partial(parse_cash_flows, account=self._account, unified=is_unified(await self.account_mode()))
-
-        async def ask(start_ms: int, end_ms: int | None) -> Page[CashFlow]:
-            call = partial(self.line.info.user_non_funding_ledger_updates, self._account, start_ms, end_ms)
-            what = "deposits and withdrawals"
-            return await self.line.read("userNonFundingLedgerUpdates", what, call, partial(parse_page, parse))
-
-        flows = await read_pages(ask, since_ms, _FUNDINGS_PER_PAGE, _MAX_FUNDING_PAGES)
+        kind, call = "userNonFundingLedgerUpdates", self.line.info.user_non_funding_ledger_updates
+        flows = await self._history(kind, "deposits and withdrawals", call, parse, since_ms, _PAGES)
         found = {flow.flow_id: flow for flow in flows}
         return sorted(found.values(), key=lambda flow: (flow.time_ms, flow.flow_id))
 
@@ -415,6 +401,21 @@ class Hyperliquid:
             BotError: EXCHANGE_REJECTED when refused as a whole; EXCHANGE_UNREACHABLE when nothing left.
         """
         return await self.line.send(envelope, gate)
+
+    async def _history(
+        self,
+        kind: str,
+        what: str,
+        call: Callable[[str, int, int | None], Any],
+        parse: Callable[[list[Any]], list[_T]],
+        since_ms: int,
+        pages: tuple[int, int],
+    ) -> list[_T]:
+        async def ask(start_ms: int, end_ms: int | None) -> Page[_T]:
+            page = partial(call, self._account, start_ms, end_ms)
+            return await self.line.read(kind, what, page, partial(parse_page, parse))
+
+        return await read_pages(ask, since_ms, *pages)
 
     def _account_state(self, raw: Mapping[str, Any]) -> AccountState:
         now_s = self._clock()

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Select, func, insert, select, update
 
 from allora_mqtt.store import booking, retention, upsert
 from allora_mqtt.store.database import Database
@@ -126,13 +126,11 @@ class Ledger:
 
     async def newest_funding_at(self) -> datetime | None:
         """Return when the newest stored funding payment was made."""
-        query = select(funding.c.at).order_by(funding.c.at.desc()).limit(1)
-        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+        return await self._first(funding.c.at, funding.c.at.desc())
 
     async def oldest_fill_at(self) -> datetime | None:
         """Return when the oldest stored fill happened."""
-        query = select(fills.c.at).order_by(fills.c.at).limit(1)
-        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+        return await self._first(fills.c.at, fills.c.at)
 
     async def book_fills(self) -> None:
         """Make round trips of fills that are in none, as those of an older version's database."""
@@ -146,8 +144,7 @@ class Ledger:
 
     async def newest_fill_at(self) -> datetime | None:
         """Return when the newest stored fill happened."""
-        query = select(fills.c.at).order_by(fills.c.at.desc()).limit(1)
-        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+        return await self._first(fills.c.at, fills.c.at.desc())
 
     async def fills(self, limit: int, symbol: str | None, since: datetime | None) -> list[Row]:
         """Return the newest fills, newest first."""
@@ -216,8 +213,7 @@ class Ledger:
 
     async def newest_cash_flow_at(self) -> datetime | None:
         """Return when money was last moved, of what was counted."""
-        query = select(cash_flows.c.at).order_by(cash_flows.c.at.desc()).limit(1)
-        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
+        return await self._first(cash_flows.c.at, cash_flows.c.at.desc())
 
     async def add_equity(
         self, at: datetime, equity_usd: Decimal, exposure_usd: Decimal, steady_usd: Decimal | None = None
@@ -234,6 +230,10 @@ class Ledger:
         """Add to the audit trail, some time soon."""
         row = {"type": kind, "content": dict(content), "at": at}
         self._database.submit(lambda connection: connection.execute(insert(events).values(row)))
+
+    async def _first(self, moment: Column[datetime], order: ColumnElement[datetime]) -> datetime | None:
+        query = select(moment).order_by(order).limit(1)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
 
 def _kept_nonce(connection: Connection) -> int:

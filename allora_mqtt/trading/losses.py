@@ -152,11 +152,14 @@ class Losses:
         return self._last_equity is not None and timedelta(0) <= now - self._last_equity < _EQUITY_INTERVAL
 
     def _state(self, results: Results | None) -> dict[str, JsonValue]:
-        trips = {name: {"reason": trip.reason, "since": trip.since.isoformat()} for name, trip in self.trips.items()}
-        state: dict[str, JsonValue] = {"trips": {name: dict(trip) for name, trip in trips.items()}}
+        state: dict[str, JsonValue] = {
+            "trips": {
+                name: {"reason": trip.reason, "since": trip.since.isoformat()} for name, trip in self.trips.items()
+            }
+        }
         if results is not None:
             state |= {"results": dict(results.to_state()), CASH_FROM: self.cash.from_ms}
-        if trips:
+        if self.trips:
             # Stays until a person has sent ACTIVE, whatever is reset and however often the bot starts meanwhile.
             state[STOOD_DOWN] = True
         return state

@@ -30,6 +30,8 @@ from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.migrate import migrate
 from allora_mqtt.transport.spool import SpoolFolder
 
+MODE = "bot/mode/set"
+
 
 @dataclass
 class Sent:

@@ -10,9 +10,7 @@ from allora_mqtt.protocol.commands import Mode, SetConfig, SetMode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.entries import Incoming, Recorded
-from tests.integration.control.bench import Bench, Clock, life
-
-MODE = "bot/mode/set"
+from tests.integration.control.bench import MODE, Bench, Clock, life
 
 
 async def test_a_command_is_acknowledged_only_when_it_is_on_disk(tmp_path: Path, clock: Clock) -> None:

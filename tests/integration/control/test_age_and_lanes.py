@@ -13,9 +13,7 @@ from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.entries import Changes
-from tests.integration.control.bench import Clock, life
-
-MODE = "bot/mode/set"
+from tests.integration.control.bench import MODE, Clock, life
 
 
 async def test_a_command_that_ran_does_not_run_again_at_start_and_one_that_did_not_does(

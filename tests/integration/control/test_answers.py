@@ -7,9 +7,7 @@ import pytest
 
 from allora_mqtt.protocol.commands import Ping
 from allora_mqtt.protocol.errors import BotError, ErrorCode
-from tests.integration.control.bench import Clock, life
-
-MODE = "bot/mode/set"
+from tests.integration.control.bench import MODE, Clock, life
 
 
 async def test_the_answer_carries_what_the_sender_said(tmp_path: Path, clock: Clock) -> None:

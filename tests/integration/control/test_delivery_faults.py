@@ -13,9 +13,8 @@ from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.entries import Changes
-from tests.integration.control.bench import Bench, Clock, life
+from tests.integration.control.bench import MODE, Bench, Clock, life
 
-MODE = "bot/mode/set"
 PING = "bot/request/ping"
 
 

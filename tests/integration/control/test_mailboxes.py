@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from allora_mqtt.protocol.commands import Flatten, Mode, SetMode
-from tests.integration.control.bench import Clock, life
-
-MODE = "bot/mode/set"
+from tests.integration.control.bench import MODE, Clock, life
 
 
 async def test_a_retained_command_runs_once_and_its_mailbox_is_emptied(tmp_path: Path, clock: Clock) -> None:

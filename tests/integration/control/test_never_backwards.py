@@ -11,9 +11,7 @@ from allora_mqtt.protocol.commands import Mode, SetMode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
-from tests.integration.control.bench import Bench, Clock, life
-
-MODE = "bot/mode/set"
+from tests.integration.control.bench import MODE, Bench, Clock, life
 
 
 async def test_the_sequence_measured_on_mosquitto_ends_in_standby(tmp_path: Path, clock: Clock) -> None:

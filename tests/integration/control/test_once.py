@@ -7,9 +7,7 @@ import pytest
 
 from allora_mqtt.control.accepted import Accepted
 from allora_mqtt.protocol.commands import Mode
-from tests.integration.control.bench import Clock, life
-
-MODE = "bot/mode/set"
+from tests.integration.control.bench import MODE, Clock, life
 
 
 async def test_an_id_runs_once_for_ever_and_the_first_outcome_comes_back(tmp_path: Path, clock: Clock) -> None:

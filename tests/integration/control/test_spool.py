@@ -19,9 +19,8 @@ from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.entries import Incoming, Recorded
 from allora_mqtt.transport.spool import SpoolFolder
-from tests.integration.control.bench import Bench, Clock, life
+from tests.integration.control.bench import MODE, Bench, Clock, life
 
-MODE = "bot/mode/set"
 STANDBY = {"name": "mode", "value": "STANDBY"}
 ACTIVE = {"name": "mode", "value": "ACTIVE"}
 PING = {"name": "ping"}
