@@ -185,8 +185,10 @@ class Recovery:
 
         While its breaker is open this is a probe like any other; but a position's stop does not wait for that.
         """
+        if astray.purpose not in {"entry", "exit"}:
+            return await self._press_now(astray)
         health = self._hyperliquid.exchange_health
-        if astray.purpose in {"entry", "exit"} and not health.admits(self._clock().timestamp()):
+        if not health.admits(self._clock().timestamp()):
             return False
         try:
             return await self._press_now(astray)
