@@ -222,7 +222,15 @@ async def _build(
     )
     policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
     dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
-    inbox = Inbox(topics, journal, dispatcher, outbox, _now, clear_mailbox=settings.mqtt.clear_retained_commands)
+    inbox = Inbox(
+        topics,
+        journal,
+        dispatcher,
+        outbox,
+        _now,
+        clear_mailbox=settings.mqtt.clear_retained_commands,
+        restored_at=saved.restored_at,
+    )
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
     spool = Spool(SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now)

@@ -13,6 +13,10 @@ from alembic.script import ScriptDirectory
 from allora_mqtt.store.database import open_engine, sqlite_path
 
 
+class NewerSchema(Exception):  # noqa: N818 - it names what was found
+    """The database was written by a newer version of the program; the message says what to do."""
+
+
 def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
     """Create or upgrade the schema.
 
@@ -23,6 +27,9 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
 
     Returns:
         The backup, if one was made.
+
+    Raises:
+        NewerSchema: this version does not know the database's schema, and changes nothing.
     """
     path = sqlite_path(url)
     if path is not None:
@@ -33,8 +40,14 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
     backup = None
     with engine.connect() as connection:
         present = MigrationContext.configure(connection).get_current_revision()
-        if present == ScriptDirectory.from_config(config).get_current_head():
-            return None
+    known = ScriptDirectory.from_config(config)
+    if present == known.get_current_head():
+        return None
+    if present is not None and present not in {script.revision for script in known.walk_revisions()}:
+        raise NewerSchema(
+            f"The database has the schema {present}, which this version does not know: a newer one has written it. "
+            "Install that again, or go back to a backup from before it (docs/operate.md)."
+        )
     if path is not None and present is not None:
         backup = _backup(path, backup_dir, now)
     with engine.begin() as connection:

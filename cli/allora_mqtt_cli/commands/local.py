@@ -20,6 +20,8 @@ def register(app: typer.Typer) -> None:
     app.command("broker", rich_help_panel=PANEL)(broker)
     app.command("sim", rich_help_panel=PANEL)(sim)
     app.command("export", rich_help_panel=PANEL)(export)
+    app.command("backup", rich_help_panel=PANEL)(backup)
+    app.command("restore", rich_help_panel=PANEL)(restore)
     app.command("schema", rich_help_panel=PANEL)(schema)
     app.command("version", rich_help_panel=PANEL)(version)
 
@@ -104,6 +106,36 @@ def export(
     from allora_mqtt_cli import exporting
 
     exporting.export(Invocation.of(ctx), record, form.value, since, until, out, with_raw=raw)
+
+
+@takes(*LOCAL)
+def backup(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A file or a folder; backups/ in the data folder without.", show_default=False),
+    ] = None,
+) -> None:
+    """Copy the books of this machine's bot into one file, whether it runs or not (BOT_DATA_DIR)."""
+    from allora_mqtt_cli import backups
+
+    backups.back_up(Invocation.of(ctx), file)
+
+
+@takes(*LOCAL)
+def restore(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What `allora-mqtt backup` has written.", show_default=False)],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.", show_default=False)] = False,
+) -> None:
+    """Put a backup in the place of the books, where no bot runs on them; what it replaces is kept.
+
+    Asks first on a terminal; in a script it does not. The bot starts in standby then.
+    """
+    from allora_mqtt_cli import backups
+
+    backups.restore(Invocation.of(ctx), file, is_sure=yes)
 
 
 @takes(*LOCAL)
