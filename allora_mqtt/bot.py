@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import aiohttp
@@ -38,13 +38,14 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import Topics
-from allora_mqtt.settings import Network
+from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.entries import Changes, Saved
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.store.retention import Retention
 from allora_mqtt.surroundings import (
     CannotStart,
     Exchange,
@@ -175,7 +176,8 @@ async def _build(
     loaded: Loaded, exchange: Exchange, endpoint: Endpoint, database: Database, session: aiohttp.ClientSession
 ) -> _Bot:
     settings = loaded.settings
-    journal, ledger, topics, outbox = Journal(database), Ledger(database), Topics(settings.mqtt.base_topic), Outbox()
+    journal, ledger = Journal(database), Ledger(database, _retention(settings))
+    topics, outbox = Topics(settings.mqtt.base_topic), Outbox()
     saved = await journal.saved()
     desired = rules.at_start(
         saved, settings.bot.default_mode, settings.default.active_cryptos, settings.trade.runtime, _now()
@@ -290,6 +292,18 @@ async def _within_hard_limits(desired: rules.Desired, limits: HardLimits, journa
     clamped = replace(desired, settings=settings)
     await journal.save(rules.changes(desired, clamped), _now())
     return clamped
+
+
+def _retention(settings: Settings) -> Retention:
+    bot = settings.bot
+    return Retention(
+        questions=timedelta(hours=bot.retention_questions_hours),
+        commands=timedelta(days=bot.retention_commands_days),
+        signals=timedelta(days=bot.retention_signals_days),
+        equity=timedelta(days=bot.retention_equity_days),
+        events=timedelta(days=bot.retention_events_days),
+        predictions=timedelta(days=bot.retention_predictions_days),
+    )
 
 
 async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat_interval_s: float) -> Lookout:

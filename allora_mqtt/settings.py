@@ -215,6 +215,16 @@ class BotSettings(_Group):
         "layer1": ["BTC", "ETH", "SOL", "ADA", "ATOM", "DOT"],
         "starter": ["BTC", "ETH", "SOL"],
     }
+    retention_questions_hours: Annotated[int, Field(ge=0, le=87_600)] = 1
+    """How long commands that only asked stay in the journal; 0 here and below: for ever."""
+    retention_commands_days: Annotated[int, Field(ge=0, le=36_500)] = 90
+    """How long the journal keeps what commands carried; their ids stay for ever."""
+    retention_signals_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How long signals stay that led to nothing."""
+    retention_equity_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How long every point of the equity curve stays."""
+    retention_events_days: Annotated[int, Field(ge=0, le=36_500)] = 365
+    retention_predictions_days: Annotated[int, Field(ge=0, le=36_500)] = 365
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def journal(folder: Path, seq: int, identifier: str | None, status: str = "EXECU
         connection.execute(f"INSERT INTO bot_commands ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608 - our own names
 
 
-def ask(folder: Path, query: str) -> list[tuple[object, ...]]:
+def ask(folder: Path, query: str) -> list[Any]:
     with closing(sqlite3.connect(folder / "bot.sqlite3")) as connection:
         return connection.execute(query).fetchall()
 
