@@ -17,6 +17,17 @@ class NewerSchema(Exception):  # noqa: N818 - it names what was found
     """The database was written by a newer version of the program; the message says what to do."""
 
 
+def known_revisions() -> list[str]:
+    """Return the schemas that this version knows, the present one first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "allora_mqtt.store:migrations")
+    return config
+
+
 def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
     """Create or upgrade the schema.
 
@@ -34,16 +45,15 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
     path = sqlite_path(url)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    config = Config()
-    config.set_main_option("script_location", "allora_mqtt.store:migrations")
+    config = _config()
     engine = open_engine(url)
     backup = None
     with engine.connect() as connection:
         present = MigrationContext.configure(connection).get_current_revision()
-    known = ScriptDirectory.from_config(config)
-    if present == known.get_current_head():
+    known = known_revisions()
+    if present == known[0]:
         return None
-    if present is not None and present not in {script.revision for script in known.walk_revisions()}:
+    if present is not None and present not in known:
         raise NewerSchema(
             f"The database has the schema {present}, which this version does not know: a newer one has written it. "
             "Install that again, or go back to a backup from before it (docs/operate.md)."
@@ -60,6 +70,7 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
 def _backup(path: Path, backup_dir: Path, now: datetime) -> Path:
     backup_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = backup_dir / f"{path.stem}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}{path.suffix}"
+    target.touch(0o600)
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
     return target

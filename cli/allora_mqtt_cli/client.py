@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from paho.mqtt.client import topic_matches_sub
 from pydantic import BaseModel, ValidationError
 
 from allora_mqtt.protocol.commands import Body, Envelope, write
@@ -91,6 +92,19 @@ class Client:
                     found[message.topic] = message.payload
             settled = min(give_up, time.monotonic() + _SETTLE_S)
             arrived = len(found) == len(topics) or self.connection.pump(lambda: bool(inbox), settled)
+        return found
+
+    def read_retained_under(self, *filters: str) -> dict[str, bytes]:
+        """Return everything that the broker keeps under these filters, by topic."""
+        found: dict[str, bytes] = {}
+        inbox = self.connection.inbox
+        self.connection.subscribe(*filters)
+        settled = time.monotonic() + _SETTLE_S
+        while self.connection.pump(lambda: bool(inbox), settled):
+            message = inbox.popleft()
+            if message.retained and message.payload and any(topic_matches_sub(each, message.topic) for each in filters):
+                found[message.topic] = message.payload
+                settled = time.monotonic() + _SETTLE_S
         return found
 
     def tail(self, *topics: str, beat_s: float | None = None) -> Iterator[Message | None]:
