@@ -17,6 +17,7 @@ PANEL: Final = "Local"
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("run", rich_help_panel=PANEL)(run)
+    app.command("demo", rich_help_panel=PANEL)(demo)
     app.command("broker", rich_help_panel=PANEL)(broker)
     app.command("sim", rich_help_panel=PANEL)(sim)
     app.command("export", rich_help_panel=PANEL)(export)
@@ -32,6 +33,23 @@ def run(ctx: typer.Context) -> None:
     from allora_mqtt.bot import run as run_bot
 
     raise typer.Exit(run_bot(Invocation.of(ctx).load()))
+
+
+@takes()
+def demo(
+    ctx: typer.Context,
+    *,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Run through by itself instead of waiting for Enter.", show_default=False)
+    ] = False,
+) -> None:
+    """Show in five minutes what the bot is, on a simulated exchange; leaves nothing behind.
+
+    Broker, exchange and bot run on free ports in a temporary folder. Your own bot and settings are not touched.
+    """
+    from allora_mqtt_cli.demo import tour
+
+    tour.run(Invocation.of(ctx).output, is_paced=not auto)
 
 
 @takes(*CONNECTION)
