@@ -131,14 +131,14 @@ class Client:
                 if message.topic == self.topics.availability:
                     self._availability = availability_of(message.payload)
                 else:
-                    response = _response_to(command_id, message)
+                    response = response_to(command_id, message)
             return response is not None
 
         self.connection.pump(answered, deadline)
         return response
 
 
-def _response_to(command_id: str | None, message: Message) -> Response | None:
+def response_to(command_id: str | None, message: Message) -> Response | None:
     """Read a response; None where it answers somebody else, or says only that the same command is still under way.
 
     A bot that comes back finds a retained command twice, queued and kept: the second is a duplicate of one that may
