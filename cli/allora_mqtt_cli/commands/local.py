@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from allora_mqtt_cli.invocation import Invocation
-from allora_mqtt_cli.options import CONNECTION, LOCAL, takes
+from allora_mqtt_cli.options import CONNECTION, LOCAL, READS, takes
 
 PANEL: Final = "Local"
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command("export", rich_help_panel=PANEL)(export)
     app.command("backup", rich_help_panel=PANEL)(backup)
     app.command("restore", rich_help_panel=PANEL)(restore)
+    app.command("import", rich_help_panel=PANEL)(bring)
     app.command("schema", rich_help_panel=PANEL)(schema)
     app.command("version", rich_help_panel=PANEL)(version)
 
@@ -154,6 +155,32 @@ def restore(
     from allora_mqtt_cli import backups
 
     backups.restore(Invocation.of(ctx), file, is_sure=yes)
+
+
+@takes(*READS)
+def bring(
+    ctx: typer.Context,
+    path: Annotated[
+        Path, typer.Argument(help="The earlier bot's database, its .env, or its folder.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where to write; imported/ in the data folder without.", show_default=False
+        ),
+    ] = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show all of it, write and send nothing.", show_default=False)
+    ] = False,
+    activate: Annotated[
+        bool, typer.Option("--activate", help="Switch its active coins on here, by name.", show_default=False)
+    ] = False,
+) -> None:
+    """Take over what the earlier bot's users have: coins, settings, trade log. Its commands are shown, never run."""
+    from allora_mqtt_cli import importing
+
+    importing.bring(Invocation.of(ctx), path, out, is_dry=dry_run, activates=activate)
 
 
 @takes(*LOCAL)
