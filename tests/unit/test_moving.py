@@ -13,40 +13,12 @@ from tests.conftest import ROOT
 TEXT = (ROOT / "docs" / "moving.md").read_text()
 LINES = sorted(set(re.findall(r"`allora-mqtt ([^`]+)`", TEXT)))
 EVERY_ENDPOINT = [
-    "available",
-    "active",
-    "status",
-    "compatibility",
-    "search",
-    "popular",
-    "health",
-    "activate",
-    "deactivate",
-    "activate-popular",
-    "clear-all",
-    "batch-update",
-    "logs",
-    "system",
-    "mode-status",
-    "start",
-    "stop",
-    "restart",
-    "start-monitoring",
-    "set-standby",
-    "update-crypto-config",
-    "initialize-standby",
-    "history",
-    "recent",
-    "positions",
-    "trade/{id}",
-    "statistics",
-    "summary",
-    "trading-summary",
-    "performance",
-    "daily-pnl",
-    "coin-performance",
-    "dashboard-metrics",
-]
+    "available", "active", "status", "compatibility", "search", "popular", "health", "activate", "deactivate",
+    "activate-popular", "clear-all", "batch-update", "logs", "system", "mode-status", "start", "stop",
+    "restart", "start-monitoring", "set-standby", "update-crypto-config", "initialize-standby", "history",
+    "recent", "positions", "trade/{id}", "statistics", "summary", "trading-summary", "performance", "daily-pnl",
+    "coin-performance", "dashboard-metrics",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(EARLIER))
