@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
-import platformdirs
 from pydantic import JsonValue
 
 from allora_mqtt import __version__, logs
@@ -55,6 +54,7 @@ from allora_mqtt.surroundings import (
     only_bot_on,
     open_database,
     simulator,
+    user_locks,
 )
 from allora_mqtt.thoughts import build_signals
 from allora_mqtt.trading.engine import Engine, Orders
@@ -126,8 +126,7 @@ async def _run(loaded: Loaded) -> None:
         stack.push_async_callback(database.close)
         exchange = await find_exchange(settings, process)
         keep_books_apart(settings, exchange.traded_account)
-        locks = platformdirs.user_runtime_path("allora-mqtt")
-        stack.enter_context(only_bot_on(exchange.traded_account, exchange.hyperliquid_url, locks))
+        stack.enter_context(only_bot_on(exchange.traded_account, exchange.hyperliquid_url, user_locks()))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
