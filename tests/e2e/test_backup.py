@@ -2,14 +2,18 @@
 
 import json
 import shutil
+import sqlite3
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.client import Watcher
+from tests.support.exchange import Exchange
 from tests.support.mosquitto import Mosquitto
 from tests.support.net import until
 from tests.support.program import CHECKOUT, Bot
@@ -80,7 +84,7 @@ def test_the_way_back_after_a_lost_disk(bot: Bot, mosquitto: Mosquitto) -> None:
         restored = bot.cli_json("restore", str(archive))
         assert restored["commands_taken_over"] is None
         start(bot, watcher)
-        assert watcher.last("mode") == b"STANDBY"
+        watcher.wait("mode", "STANDBY")
         assert "backup" in until(lambda: watcher.json("status"), "status")["reason"]
         assert answer_to(watcher, None) == ("REJECTED", "STALE_ACTIVATION")
         assert answer_to(watcher, "waiting-risk") == ("REJECTED", "STALE_ACTIVATION")
@@ -96,7 +100,7 @@ def test_the_way_back_after_a_lost_disk(bot: Bot, mosquitto: Mosquitto) -> None:
         watcher.publish("cryptos/SOL/set", {"value": "ON", "id": "waiting-later"})
         start(bot, watcher)
         assert answer_to(watcher, "waiting-later") == ("EXECUTED", None)
-        assert watcher.last("mode") == b"STANDBY"
+        watcher.wait("mode", "STANDBY")
         assert send(watcher, "mode/set", "ACTIVE", "go-on") == "EXECUTED"
         bot.kill()
         start(bot, watcher)
@@ -152,3 +156,53 @@ def test_a_backup_under_load_is_one_moment(bot: Bot, mosquitto: Mosquitto) -> No
             assert restored["kept"] is None
         start(bot, watcher)
         assert send(watcher, "cryptos/BTC/set", "ON", "after") == "EXECUTED"
+
+
+def test_a_position_that_the_backup_knows_nothing_of_keeps_its_stop_and_is_left_alone(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    broker = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port)}
+    with Exchange(tmp_path / "exchange") as exchange, Watcher(mosquitto.port) as watcher:
+        lively = {"TRADE_PRICE_GAP_PCT": "0.01", "BOT_RECONCILE_INTERVAL_S": "1", "BOT_STANDBY_EXITS": "hold"}
+        bot = Bot(CHECKOUT, tmp_path / "bot", broker, **exchange.settings, **lively)
+        try:
+            start(bot, watcher)
+            archive = back_up(bot, str(tmp_path))
+            assert send(watcher, "cryptos/BTC/set", "ON", "on") == "EXECUTED"
+            assert send(watcher, "mode/set", "ACTIVE", "go") == "EXECUTED"
+            until(lambda: [each for each in watcher.json("positions") or [] if each["stop_price"]], "a position", 60)
+            bot.kill()
+            shutil.rmtree(data(bot))
+            bot.cli_json("restore", str(archive))
+            start(bot, watcher)
+
+            def foreign() -> list[dict[str, Any]]:
+                return [each for each in watcher.json("positions") or [] if not each["ours"]]
+
+            (left,) = until(foreign, "a position of somebody else")
+            assert (left["symbol"], left["stop_price"] is None) == ("BTC", False)
+            codes = until(lambda: [each["code"] for each in watcher.json("status")["warnings"]], "a warning")
+            assert "FOREIGN_POSITION" in codes
+            watcher.wait("mode", "STANDBY")
+        finally:
+            bot.stop()
+
+
+def test_a_database_of_a_newer_version_is_not_touched(bot: Bot, mosquitto: Mosquitto) -> None:
+    with Watcher(mosquitto.port) as watcher:
+        start(bot, watcher)
+        assert send(watcher, "cryptos/BTC/set", "ON", "before") == "EXECUTED"
+        archive = back_up(bot, str(data(bot).parent))
+        assert send(watcher, "cryptos/BTC/set", "OFF", "on-the-newer-version") == "EXECUTED"
+        bot.stop()
+        with closing(sqlite3.connect(data(bot) / "bot.sqlite3")) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+            connection.execute("ALTER TABLE bot_commands ADD COLUMN of_the_future TEXT DEFAULT 'x'")
+        bot.start()
+        assert bot.wait(30) == 2
+        assert "the schema 9999, which this version does not know" in bot.log.read_text()
+        # The way back: the backup of before, and what ran since then stays known.
+        bot.cli_json("restore", str(archive))
+        start(bot, watcher)
+        watcher.wait("cryptos", '{"BTC":14}')
+        assert send(watcher, "cryptos/SOL/set", "ON", "on-the-newer-version") == "DUPLICATE"
