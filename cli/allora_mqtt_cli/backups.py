@@ -27,7 +27,10 @@ def back_up(invocation: Invocation, file: Path | None) -> None:
     manifest = taken.manifest
     said = f"{taken.path}: {taken.bytes / 1024:,.0f} KiB, {manifest.network} account {manifest.account}."
     invocation.output.say(said, "green")
-    invocation.output.note("It holds no keys of a real exchange, and no .env: keep those apart, and this file private.")
+    if sys.stdout.isatty():
+        invocation.output.note(
+            "It holds no keys of a real exchange, and no .env: keep those apart, and this file private."
+        )
 
 
 def restore(invocation: Invocation, file: Path, *, is_sure: bool) -> None:

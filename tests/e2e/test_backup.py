@@ -21,10 +21,14 @@ from tests.support.program import CHECKOUT, Bot
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
+CANARY = "a-secret-that-nobody-shall-find"
+
+
 @pytest.fixture
 def bot(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Bot]:
     broker = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port)}
-    one = Bot(CHECKOUT, tmp_path / "bot", broker, BOT_DEFAULT_MODE="ACTIVE")
+    secrets = {"ALLORA_API_KEY": f"{CANARY}-1", "MQTT_PASSWORD": f"{CANARY}-2"}
+    one = Bot(CHECKOUT, tmp_path / "bot", broker, BOT_DEFAULT_MODE="ACTIVE", **secrets)
     yield one
     one.stop()
 
@@ -70,6 +74,11 @@ def test_the_way_back_after_a_lost_disk(bot: Bot, mosquitto: Mosquitto) -> None:
         assert send(watcher, "config/price_gap_pct/set", "0.4", "before-2") == "EXECUTED"
         archive = back_up(bot, str(data(bot).parent))
         assert archive.stat().st_mode & 0o777 == 0o600
+        with tarfile.open(archive) as tar:
+            for entry in tar:
+                member = tar.extractfile(entry)
+                assert member is not None
+                assert CANARY.encode() not in member.read(), entry.name
         account = json.loads((data(bot) / "books.json").read_text())["account"]
         assert send(watcher, "cryptos/ETH/set", "ON", "after-1") == "EXECUTED"
 
