@@ -9,6 +9,7 @@ class ExitCode(IntEnum):
     """What scripts can rely on."""
 
     DONE = 0
+    """It was done."""
     USAGE = 2
     """The command line or the configuration has to be changed."""
     REJECTED = 3
@@ -18,6 +19,7 @@ class ExitCode(IntEnum):
     NO_ANSWER = 5
     """Nobody answered: no broker, or no bot."""
     INTERRUPTED = 130
+    """Ctrl-C."""
 
 
 class CliError(Exception):
