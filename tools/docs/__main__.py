@@ -1,20 +1,28 @@
-"""`python -m tools.docs`: write what is stale; with --check only say what is."""
+"""`python -m tools.docs`: write what is stale; `--check` only says what is; `--site FOLDER` looks at the built site."""
 
 import sys
+from pathlib import Path
 
 from tools.docs.pages import stale, write
+from tools.docs.site import foreign
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pages, or check them; 1 when a check finds one that is stale."""
-    if arguments not in ([], ["--check"]):
-        sys.stderr.write("usage: python -m tools.docs [--check]\n")
-        return 2
-    is_check = bool(arguments)
-    names = stale() if is_check else write()
-    for name in names:
-        sys.stdout.write(f"docs/{name} {'is stale: make pages' if is_check else 'written'}\n")
-    return 1 if names and is_check else 0
+    """Do one of the three; 1 when a check finds something."""
+    match arguments:
+        case []:
+            return _say([f"docs/{name} written" for name in write()], 0)
+        case ["--check"]:
+            return _say([f"docs/{name} is stale: make pages" for name in stale()], 1)
+        case ["--site", folder]:
+            return _say(list(foreign(Path(folder))), 1)
+    sys.stderr.write("usage: python -m tools.docs [--check | --site FOLDER]\n")
+    return 2
+
+
+def _say(lines: list[str], code: int) -> int:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return code if lines else 0
 
 
 if __name__ == "__main__":
