@@ -59,7 +59,7 @@ docs: dev $(DOCS)/.installed ## the documentation as a site, in build/site; a br
 	$(BIN)/python -m tools.docs --check
 	mkdir -p build/pages
 	for shown in $(SHOWN); do ln -sfn ../../$$shown build/pages/$$shown; done
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 	$(BIN)/python -m tools.docs --site build/site
 	@echo "Open build/site/index.html"
 
