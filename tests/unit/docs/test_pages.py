@@ -66,7 +66,7 @@ def test_a_page_without_the_place_for_a_part_is_an_error() -> None:
             filled(page, {"a": "new\n"})
 
 
-@pytest.mark.parametrize("code", [*ErrorCode, *(code for code in WarningCode if code not in list(ErrorCode))])
+@pytest.mark.parametrize("code", sorted({*map(str, ErrorCode), *map(str, WarningCode)}))
 def test_troubleshooting_has_cause_and_remedy_of_each_code(code: str) -> None:
     text = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
     found = re.search(rf"^### {code}\n\n(.+?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
