@@ -28,6 +28,7 @@ class ErrorInfo(Model):
     """Why a command did not succeed."""
 
     code: ErrorCode
+    """One of the contract's error codes."""
     message: str
     """What happened, in what, and what to do next."""
 
@@ -36,7 +37,9 @@ class Warn(Model):
     """Something worth knowing that stopped nothing."""
 
     code: WarningCode
+    """One of the contract's warning codes."""
     message: str
+    """What is so, and what to do about it."""
 
 
 class Response(Model):
@@ -47,6 +50,7 @@ class Response(Model):
     name: str
     """`mode`, `cryptos`, `config`, or the action."""
     status: Status
+    """How the command ended."""
     data: dict[str, JsonValue] = Field(default_factory=dict)
     """What the command brought: the new state, or what was asked for."""
     warnings: list[Warn] = Field(default_factory=list)

@@ -9,13 +9,13 @@ class ExitCode(IntEnum):
     """What scripts can rely on."""
 
     DONE = 0
-    """It was done."""
+    """Done."""
     USAGE = 2
     """The command line or the configuration has to be changed."""
     REJECTED = 3
-    """The bot did not try."""
+    """Rejected: the bot did not try it; the message says why."""
     FAILED = 4
-    """The bot tried and did not succeed, or `doctor` found a problem."""
+    """Failed: the bot tried it without success, or `doctor` found a problem."""
     NO_ANSWER = 5
     """Nobody answered: no broker, or no bot."""
     INTERRUPTED = 130

@@ -17,10 +17,10 @@ _INTRODUCTION: Final = """\
 
 `allora-mqtt` steers and shows a bot over MQTT, like any other client, and starts the programs that run on this machine.
 It reads the same [settings](settings.md) as the bot, from the same places: in the folder where the bot runs it needs no
-options. `allora-mqtt COMMAND --help` says what is said here.
+options. `allora-mqtt COMMAND --help` shows what is on this page.
 
 ```console
-$ allora-mqtt --install-completion     # the shell completes commands and options from then on
+$ allora-mqtt --install-completion     # completes commands and options
 ```
 """
 

@@ -14,8 +14,8 @@ from tools.docs.shapes import Schema, Shapes, is_named, names_in
 _INTRODUCTION: Final = """\
 # Every message
 
-What the bot publishes, topic by topic; [contract.md](contract.md) says what it is for and how commands are sent. The
-same for machines: `allora-mqtt schema` prints JSON Schemas, and [asyncapi.json](asyncapi.json) is an AsyncAPI 3
+What the bot publishes, topic by topic. [The contract](contract.md) says what it is for, and how commands are sent. For
+machines, `allora-mqtt schema` prints the same as JSON Schemas, and [asyncapi.json](asyncapi.json) is an AsyncAPI 3
 document (`allora-mqtt schema --asyncapi`).
 
 Times are RFC 3339 in UTC with milliseconds (`2026-11-20T10:00:00.123Z`), money and prices are numbers in USD, sizes are

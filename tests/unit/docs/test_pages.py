@@ -10,6 +10,7 @@ from allora_mqtt.protocol.topics import Event
 from allora_mqtt.settings import Settings
 from tests.conftest import ROOT
 from tools.docs import cli, contract
+from tools.docs.markdown import table
 from tools.docs.members import meanings
 from tools.docs.messages import page as messages_page
 from tools.docs.pages import filled, pages, stale
@@ -38,7 +39,7 @@ def test_every_command_of_the_command_line_is_there_with_what_it_does() -> None:
     for command in ("mode", "doctor", "config set", "discovery clear", "schema"):
         assert f"\n### allora-mqtt {command}\n" in text
     assert "None" not in text
-    assert "<" not in re.sub(r"`[^`]*`", "", text)
+    assert "<" not in re.sub(r"`[^`]*`|</?code>|<!--.*?-->", "", text)
 
 
 def test_every_action_code_and_message_is_there() -> None:
@@ -50,6 +51,10 @@ def test_every_action_code_and_message_is_there() -> None:
     anchors = {heading.lower().replace("/", "") for heading in re.findall(r"^###+ (\S+)", text, re.MULTILINE)}
     linked = set(re.findall(r"messages\.md#([\w-]+)", blocks["state"] + blocks["passing"]))
     assert linked <= anchors
+
+
+def test_a_bar_in_code_is_no_new_cell() -> None:
+    assert table(("a", "b"), [("`x|<y>`", "c|d")]).splitlines()[2] == "| <code>x&#124;&lt;y&gt;</code> | c&#124;d |"
 
 
 def test_a_member_without_a_meaning_is_named() -> None:
