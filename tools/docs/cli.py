@@ -55,8 +55,9 @@ def _described(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401 - Type
     options = ["[OPTIONS]"] if len(command.params) > len(arguments) else []
     usage = " ".join([name, *options, *arguments])
     yield f"\n### {name}\n\n```\n{usage}\n```\n\n{_paragraphs(command.help)}\n"
-    if own:
-        yield f"\n{_table(own)}"
+    explained = [each for each in own if each.help]
+    if explained:
+        yield f"\n{_table(explained)}"
     if shared:
         yield f"\nShared: {codes(shared)}.\n"
 
