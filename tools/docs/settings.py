@@ -158,11 +158,3 @@ def _range(field: FieldInfo) -> str:
     if low and high:
         return f"{low} to {high}" if "ge" in bounds else f"{low}, to {high}"
     return f"{low} or more" if low else f"up to {high}" if high else ""
-
-
-NAMES: Final = tuple(
-    f"{group}_{key}".upper()
-    for group, field in Settings.model_fields.items()
-    for key in getattr(field.annotation, "model_fields", ())
-)
-"""Every setting there is."""
