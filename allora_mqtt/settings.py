@@ -109,7 +109,7 @@ class MqttSettings(_Group):
     """`MQTT_…`: the broker, and how the bot presents itself to it."""
 
     host: str | None = None
-    """Unset: the bot starts a broker of its own."""
+    """The broker's name or address; unset: the bot starts a broker of its own."""
     port: Annotated[int | None, Field(ge=1, le=65535)] = None
     """The broker's port; unset: 1883, or 8883 with TLS."""
     username: str | None = None
