@@ -59,7 +59,7 @@ wheel: dev ## build the wheel into dist/
 addon: dev ## the Home Assistant add-on with the wheel in it, into dist/home-assistant: a repository of add-ons
 	rm -rf dist/home-assistant && mkdir -p dist
 	cp -R examples/home-assistant/addon dist/home-assistant
-	cp requirements/run.lock dist/home-assistant/allora-mqtt/
+	cp requirements/run.lock CHANGELOG.md dist/home-assistant/allora-mqtt/
 	$(BIN)/python -m hatchling build -t wheel -d dist/home-assistant/allora-mqtt
 
 clean: ## remove the environment and what tools left behind
