@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import sys
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -289,3 +290,19 @@ async def test_closing_leaves_one_file_behind(path: Path) -> None:
 )
 def test_a_url_of_sqlite_names_a_file(url: str, path: Path | None) -> None:
     assert sqlite_path(url) == path
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the death that is wanted
+async def test_a_writer_that_has_died_is_noticed(database: Database) -> None:
+    await database.write(put("a"))
+    assert database.is_writing
+
+    def die(_: Connection) -> None:
+        sys.exit()
+
+    database.submit(die)
+    for _ in range(200):
+        if not database.is_writing:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("nobody has noticed")
