@@ -37,6 +37,7 @@ test: dev ## every test; those of the mosquitto broker where it is installed
 e2e: dev ## the real Home Assistant, Node-RED and Chromium, which are installed into ~/.cache (as root, on Debian; 2 GB)
 	tests/e2e/install_home_assistant
 	tests/e2e/install_node_red
+	tests/e2e/install_debian
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -m real_peers tests/e2e
 
 torture: dev ## the long form of every promise in docs/guarantees.md: half an hour (SEED=… repeats a run)
@@ -52,6 +53,7 @@ fuzz: dev ## throw more than 200,000 inputs at the bot, guided by coverage (take
 lock: dev ## resolve the locked dependencies anew
 	$(BIN)/uv pip compile $(LOCK) -o requirements/run.lock
 	$(BIN)/uv pip compile $(LOCK) --extra dev -o requirements/dev.lock
+	$(BIN)/uv pip compile $(LOCK) --extra postgres --constraint requirements/run.lock -o requirements/image.lock
 
 wheel: dev ## build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
