@@ -383,7 +383,8 @@ def _write_once(text: str) -> Callable[[], None]:
 
 def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid, strategies: Strategies) -> Info:
     settings = loaded.settings
-    shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows()}
+    # Whoever comes to the broker with this bot's client id is given its session, commands that wait in it included.
+    shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows() if name != "MQTT_CLIENT_ID"}
     return Info(
         version=identity.version,
         protocol_version=PROTOCOL_VERSION,
