@@ -17,7 +17,7 @@ import pytest
 from allora_mqtt import __version__
 from tests.conftest import ROOT
 from tests.support.client import Watcher
-from tests.support.image import DOCKER_CAPABILITIES, Container, Image, build
+from tests.support.image import DOCKER_CAPABILITIES, Container, Image, Network, build
 from tests.support.mosquitto import MOSQUITTO, Mosquitto
 from tests.support.net import until
 
@@ -26,6 +26,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.real_peers, pytest.mark.timeout(600)]
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "allora-mqtt"
 DEBIAN = Path(os.environ.get("DEBIAN_ROOT", _CACHE / "debian-trixie"))
 PASSWORD = "made up for the broker"  # noqa: S105 - as it says
+PROFILES = {
+    "sim": {"bot-sim"},
+    "paper": {"bot-paper"},
+    "testnet": {"bot-testnet"},
+    "postgres": {"postgres"},
+    "ha": {"home-assistant"},
+    "node-red": {"node-red"},
+}
 TOKEN = "made up by the Supervisor"  # noqa: S105 - as it says
 CANARY = "b3d1c0ffee" * 4
 SUPERVISOR = "127.0.0.97"
@@ -36,6 +44,10 @@ SUPERVISOR = "127.0.0.97"
 def _prepared() -> None:
     assert os.getuid() == 0, "the images are run in a chroot; run this as root"
     assert (DEBIAN / "usr/local/bin/python").exists(), "tests/e2e/install_debian has not run"
+
+
+COMPOSE = _CACHE / "docker-compose" / "usr" / "libexec" / "docker" / "cli-plugins" / "docker-compose"
+"""The real one, which reads and checks a file without an engine."""
 
 
 @pytest.fixture
@@ -98,11 +110,10 @@ def test_nothing_gets_into_the_image_that_is_not_part_of_the_program(image: Imag
 def test_the_image_runs_the_bot_without_rights_and_with_nothing_to_write_to_but_its_volume(
     image: Image, broker: Mosquitto, tmp_path: Path
 ) -> None:
-    secrets = tmp_path / "secrets"
-    secrets.mkdir()
-    (secrets / "mqtt_password").write_text(f"{PASSWORD}\n")
-    os.chown(secrets / "mqtt_password", 10001, 10001)
-    (secrets / "mqtt_password").chmod(0o400)
+    password = tmp_path / "mqtt_password"
+    password.write_text(f"{PASSWORD}\n")
+    os.chown(password, 10001, 10001)
+    password.chmod(0o400)
     settings = {
         "MQTT_HOST": "127.0.0.1",
         "MQTT_PORT": str(broker.port),
@@ -110,7 +121,8 @@ def test_the_image_runs_the_bot_without_rights_and_with_nothing_to_write_to_but_
         "MQTT_PASSWORD_FILE": "/run/secrets/mqtt_password",
         "BOT_HEARTBEAT_INTERVAL_S": "0.5",
     }
-    container = Container(image, volume(tmp_path, 10001), settings, secrets)
+    files = {"/run/secrets/mqtt_password": password}
+    container = Container(image, volume(tmp_path, 10001), settings, files)
     log = tmp_path / "log"
     for life in (1, 2):
         process = container.start(log)
@@ -195,7 +207,7 @@ def test_the_add_on_asks_the_supervisor_leaves_root_behind_and_runs(
     options.chmod(0o600)
     hosts = tmp_path / "hosts"
     hosts.write_text(f"127.0.0.1 localhost\n{supervisor} supervisor\n")
-    container = Container(image, data, {"SUPERVISOR_TOKEN": TOKEN}, hosts=hosts, capabilities=DOCKER_CAPABILITIES)
+    container = Container(image, data, {"SUPERVISOR_TOKEN": TOKEN}, {"/etc/hosts": hosts}, DOCKER_CAPABILITIES)
     log = tmp_path / "log"
     for _ in range(2):
         process = container.start(log)
@@ -212,3 +224,87 @@ def test_the_add_on_asks_the_supervisor_leaves_root_behind_and_runs(
     assert (options.stat().st_uid, options.stat().st_mode & 0o777) == (0, 0o600)
     assert (data / "bot.sqlite3").stat().st_uid == 10001
     assert PASSWORD not in log.read_text() + options.read_text()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The folder of docker-compose.yml, prepared."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("docker-compose.yml", "mosquitto", "examples/docker"):
+        source = ROOT / name
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
+    for _ in range(2):  # the second time nothing changes
+        subprocess.run(["examples/docker/prepare"], cwd=folder, check=True, capture_output=True, timeout=60)
+    return folder
+
+
+def compose(project: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [COMPOSE, *words],
+        cwd=project,
+        env={"PATH": os.environ["PATH"], "HOME": str(project), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_compose_takes_the_file_and_every_file_it_names_is_there_for_whom_it_is_meant(project: Path) -> None:
+    done = compose(project, "--profile", "*", "config", "--format", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    whole = json.loads(done.stdout)
+    for source in (whole["secrets"] | whole["configs"]).values():
+        assert Path(source["file"]).is_file(), source
+    for name, service in whole["services"].items():
+        owner = {"bot": 10001, "postgres": 0}.get(name.split("-")[0])
+        for secret in service.get("secrets", []):
+            found = Path(whole["secrets"][secret["source"]]["file"]).stat()
+            assert (found.st_uid, found.st_mode & 0o077) == (owner, 0), (name, secret)
+        for mount in service.get("volumes", []):
+            assert mount["type"] == "volume" or Path(mount["source"]).exists(), (name, mount)
+    services = {name: compose(project, "--profile", name, "config", "--services").stdout.split() for name in PROFILES}
+    assert {name: set(found) - {"mosquitto"} for name, found in services.items()} == PROFILES
+    (project / "docker-compose.yml").write_text(
+        (project / "docker-compose.yml").read_text().replace("cap_drop", "cap_drops")
+    )
+    assert "cap_drops" in compose(project, "config", "-q").stderr
+
+
+def test_the_services_of_the_compose_file_find_each_other(image: Image, project: Path, tmp_path: Path) -> None:
+    """mosquitto and the bot with users, files and settings as the compose file gives them, by name and over TLS."""
+    whole = json.loads(compose(project, "--profile", "sim", "config", "--format", "json").stdout)
+    bot, mosquitto = whole["services"]["bot-sim"], whole["services"]["mosquitto"]
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost mosquitto\n")
+    mounts = {each["target"]: each["source"] for each in mosquitto["volumes"]}
+    files = {each["target"]: Path(whole["secrets"][each["source"]]["file"]) for each in bot["secrets"]}
+    files |= {each["target"]: Path(whole["configs"][each["source"]]["file"]) for each in bot["configs"]}
+    settings = bot["environment"] | {"BOT_HEARTBEAT_INTERVAL_S": "0.5"}
+    assert PASSWORD not in str(settings)
+    log = tmp_path / "log"
+    with Network() as network, (tmp_path / "mosquitto.log").open("wb") as said:
+        container = Container(image, volume(tmp_path, 10001), settings, files | {"/etc/hosts": hosts}, network=network)
+        place = mounts.pop("/mosquitto/config/mosquitto.conf")
+        cage = " && ".join(f"mount --bind {source} {target}" for target, source in mounts.items())
+        user, group = mosquitto["user"].split(":")
+        become = f"exec setpriv --reuid={user} --regid={group} --clear-groups --no-new-privs --bounding-set=-all"
+        words = (
+            f"mount -t tmpfs tmpfs /mnt && cp {place} /mnt && {cage} && {become} {MOSQUITTO} -c /mnt/{Path(place).name}"
+        )
+        broker = subprocess.Popen([*network.words, "unshare", "--mount", "sh", "-ec", words], stdout=said, stderr=said)
+        process = container.start(log)
+        try:
+            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 60)
+            assert container.run("allora-mqtt", "mode", "active").returncode == 0
+            assert container.run("allora-mqtt", "status", "--json").stdout.count('"mode": "ACTIVE"') == 1
+            refused = container.run("env", "MQTT_PASSWORD_FILE=/dev/null", "allora-mqtt", "mode", "standby")
+            assert "refused the login of 'bot'" in refused.stderr
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+            broker.terminate()
+            broker.wait(10)
+    assert (project / "broker/data/mosquitto.db").stat().st_uid == int(user)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from string import Template
+from typing import Self
 
 BASE_NAME = "python:3.13-slim"
 DOCKER_CAPABILITIES = "chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw,sys_chroot"
@@ -191,33 +192,56 @@ mount -t proc proc "$ROOT/proc"
 mount -t tmpfs -o mode=755 tmpfs "$ROOT/dev"
 for name in $DEVICES; do : >"$ROOT/dev/$name"; mount --bind "/dev/$name" "$ROOT/dev/$name"; done
 mount -t tmpfs -o mode=1777 tmpfs "$ROOT/tmp"
-mount -t tmpfs -o mode=755 tmpfs "$ROOT/run"
-mount --bind "$DATA" "$ROOT/data"
-[ -z "$SECRETS" ] || { mkdir "$ROOT/run/secrets"; mount --bind "$SECRETS" "$ROOT/run/secrets"; }
-[ -z "$HOSTS" ] || mount --bind "$HOSTS" "$ROOT/etc/hosts"
+for pair in $MOUNTS; do mount --bind "${pair%%:*}" "$ROOT${pair#*:}"; done
 exec "$@"
 """
 
 
+class Network:
+    """A network with nothing but itself, as a compose file's services share one."""
+
+    def __init__(self) -> None:
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep infinity"],
+            stdout=subprocess.PIPE,
+        )
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"up\n"
+
+    @property
+    def words(self) -> list[str | Path]:
+        """What a command begins with that is run in it."""
+        return ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._holder.kill()
+        self._holder.wait(10)
+        if self._holder.stdout is not None:
+            self._holder.stdout.close()
+
+
 @dataclass(frozen=True)
 class Container:
-    """An image that is run: its root read-only, one folder as /data, /tmp in memory, and this machine's network.
+    """An image that is run: its root read-only, one folder as /data, /tmp in memory.
 
     Attributes:
         image: what is run.
         data: the volume at /data.
         settings: further environment.
-        secrets: a folder with files for /run/secrets.
-        hosts: a file in the place of /etc/hosts.
+        files: what else is there, by its place in the container.
         capabilities: what a process that is root may do.
+        network: this machine's without.
     """
 
     image: Image
     data: Path
     settings: Mapping[str, str] = field(default_factory=dict)
-    secrets: Path | None = None
-    hosts: Path | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
     capabilities: str = ""
+    network: Network | None = None
 
     def words(self, *words: str) -> list[str | Path]:
         """Return what starts this in the container, as its user."""
@@ -228,9 +252,13 @@ class Container:
         # Without a process id space of its own tini is told that it is not the first.
         environment = image.environment | {"TINI_SUBREAPER": "1"} | dict(self.settings)
         become = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"]
+        mounts = {"/data": self.data, **self.files}
+        for place, source in mounts.items():
+            _make_place(image.root / place[1:], is_folder=source.is_dir())
         return [
-            "env", f"ROOT={image.root}", f"DATA={self.data}", f"DEVICES={' '.join(_DEVICES)}",
-            f"SECRETS={self.secrets or ''}", f"HOSTS={self.hosts or ''}",
+            *([] if self.network is None else self.network.words),
+            "env", f"ROOT={image.root}", f"DEVICES={' '.join(_DEVICES)}",
+            f"MOUNTS={' '.join(f'{source}:{place}' for place, source in mounts.items())}",
             "unshare", "--mount", "--ipc", "sh", "-c", _CAGE, "cage",
             "chroot", image.root, *become, f"--bounding-set={bounds}", "--inh-caps=-all",
             "env", "-i", "-C", image.folder, *_pairs(environment), *words,
@@ -249,6 +277,13 @@ class Container:
     def run(self, *words: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
         """Run something beside it, as `docker exec` does."""
         return subprocess.run(self.words(*words), capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def _make_place(place: Path, *, is_folder: bool) -> None:
+    """Make the place that something is mounted on, as an engine does."""
+    (place if is_folder else place.parent).mkdir(parents=True, exist_ok=True)
+    if not is_folder:
+        place.touch()
 
 
 def _pairs(environment: Mapping[str, str]) -> list[str]:
