@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -271,6 +272,18 @@ def test_compose_takes_the_file_and_every_file_it_names_is_there_for_whom_it_is_
         (project / "docker-compose.yml").read_text().replace("cap_drop", "cap_drops")
     )
     assert "cap_drops" in compose(project, "config", "-q").stderr
+
+
+def test_the_example_for_mainnet_is_what_it_says(project: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.+?)```", (ROOT / "docs" / "deployment.md").read_text(), re.DOTALL)
+    (project / "docker-compose.override.yml").write_text(example)
+    done = compose(project, "--profile", "mainnet", "config", "--format", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    services = json.loads(done.stdout)["services"]
+    assert services.keys() == {"bot-mainnet", "mosquitto"}
+    assert services["bot-mainnet"]["environment"]["BOT_NETWORK"] == "mainnet"
+    assert services["bot-mainnet"]["cap_drop"] == ["ALL"]
+    assert [volume["source"] for volume in services["bot-mainnet"]["volumes"]] == ["mainnet"]
 
 
 def test_the_services_of_the_compose_file_find_each_other(image: Image, project: Path, tmp_path: Path) -> None:

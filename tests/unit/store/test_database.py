@@ -294,15 +294,13 @@ def test_a_url_of_sqlite_names_a_file(url: str, path: Path | None) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the death that is wanted
 async def test_a_writer_that_has_died_is_noticed(database: Database) -> None:
-    await database.write(put("a"))
-    assert database.is_writing
-
     def die(_: Connection) -> None:
         sys.exit()
 
+    await database.write(put("a"))
+    seen = [database.is_writing]
     database.submit(die)
-    for _ in range(200):
-        if not database.is_writing:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("nobody has noticed")
+    async with asyncio.timeout(5):
+        while database.is_writing:
+            await asyncio.sleep(0.01)
+    assert seen == [True]
