@@ -37,9 +37,10 @@ test: dev ## every test; those of the mosquitto broker where it is installed
 		echo "Left out: the tests on mosquitto, which is not installed. Get it with: apt-get install mosquitto"
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -n auto --dist loadgroup
 
-e2e: dev ## the real Home Assistant, Node-RED and Chromium, which are installed into ~/.cache (as root, on Debian; 2 GB)
+e2e: dev ## the real Home Assistant, Node-RED and Chromium, and the images, all in ~/.cache (as root, on Debian; 2.5 GB)
 	tests/e2e/install_home_assistant
 	tests/e2e/install_node_red
+	tests/e2e/install_debian
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -m real_peers tests/e2e
 
 torture: dev ## the long form of every promise in docs/guarantees.md: half an hour (SEED=… repeats a run)
@@ -70,6 +71,7 @@ lock: dev ## resolve the locked dependencies anew
 	$(BIN)/uv pip compile $(LOCK) -o requirements/run.lock
 	$(BIN)/uv pip compile $(LOCK) --extra dev -o requirements/dev.lock
 	$(BIN)/uv pip compile requirements/docs.in $(LOCKED) -o requirements/docs.lock
+	$(BIN)/uv pip compile $(LOCK) --extra postgres --constraint requirements/run.lock -o requirements/image.lock
 
 wheel: dev ## build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
@@ -77,7 +79,7 @@ wheel: dev ## build the wheel into dist/
 addon: dev ## the Home Assistant add-on with the wheel in it, into dist/home-assistant: a repository of add-ons
 	rm -rf dist/home-assistant && mkdir -p dist
 	cp -R examples/home-assistant/addon dist/home-assistant
-	cp requirements/run.lock dist/home-assistant/allora-mqtt/
+	cp requirements/run.lock CHANGELOG.md dist/home-assistant/allora-mqtt/
 	$(BIN)/python -m hatchling build -t wheel -d dist/home-assistant/allora-mqtt
 
 clean: ## remove the environment and what tools left behind

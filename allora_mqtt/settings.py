@@ -57,7 +57,8 @@ def _from_file(values: object, name: str) -> object:
         raise ValueError(f"set either {name} or {name}_file, not both")
     path = Path(str(values[f"{name}_file"]))
     try:
-        return {**values, name: path.read_text(encoding="utf-8").strip()}
+        # A file that is there and empty is a secret that is not set, as a variable is.
+        return {**values, name: path.read_text(encoding="utf-8").strip() or None}
     except (OSError, UnicodeDecodeError) as error:
         # A name of no folder is not repeated: people put the secret itself there.
         shown = f"{name}_file {path}" if path.is_absolute() else f"the file that {name}_file names"

@@ -10,6 +10,8 @@ class ExitCode(IntEnum):
 
     DONE = 0
     """Done."""
+    UNHEALTHY = 1
+    """`health` has found no bot that lives, for whatever reason: the one code that Docker and cron know."""
     USAGE = 2
     """The command line or the configuration has to be changed."""
     REJECTED = 3
