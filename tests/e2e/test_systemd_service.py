@@ -68,7 +68,7 @@ def machine(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def program(machine: Machine, *words: str) -> "subprocess.CompletedProcess[str]":
-    return machine.run("/opt/allora-mqtt/bin/allora-mqtt", *words, **LOGIN)
+    return machine.run("/opt/allora-mqtt/bin/allora-mqtt", *words, environment=LOGIN)
 
 
 def test_the_documentation_ends_with_a_bot_that_is_online_and_caged(machine: Machine) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -65,12 +66,12 @@ class Machine:
             self._process.kill()
             self._process.wait(10)
 
-    def run(self, *words: str, timeout_s: float = 60, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *words: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         """Run something in it, as root."""
-        given = [f"{name}={value}" for name, value in (_ENVIRONMENT | environment).items()]
+        given = [f"{name}={value}" for name, value in (_ENVIRONMENT | dict(environment or {})).items()]
         enter = ["nsenter", f"--target={self._first}", "--mount", "--pid", "--net", "--uts", "--ipc"]
         return subprocess.run(
-            [*enter, "env", "-i", *given, *words], capture_output=True, text=True, timeout=timeout_s, check=False
+            [*enter, "env", "-i", *given, *words], capture_output=True, text=True, timeout=60, check=False
         )
 
     def show(self, unit: str, name: str) -> str:
