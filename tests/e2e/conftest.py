@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,14 @@ def debian() -> Path:
 
 
 @pytest.fixture(scope="session")
-def image(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     """The bot's image, from a folder in which secrets lie about."""
     context = tmp_path_factory.mktemp("context") / "allora-mqtt"
     shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", "dist", "docs", "tests"))
     for place in (".env", "cli/.env", "allora_mqtt/allora-mqtt.toml", "secrets/hl_secret_key", "data/bot.sqlite3"):
         (context / place).parent.mkdir(exist_ok=True)
         (context / place).write_text(CANARY)
-    return build(context, debian, tmp_path_factory.mktemp("image"))
+    folder = tmp_path_factory.mktemp("image")
+    yield build(context, debian, folder)
+    # Nobody wants to look at a gigabyte.
+    shutil.rmtree(folder)

@@ -109,7 +109,7 @@ def test_the_image_runs_the_bot_without_rights_and_with_nothing_to_write_to_but_
     for life in (1, 2):
         process = container.start(log)
         try:
-            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 60)
+            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 120)
             with Watcher(broker.port, login=("bot", PASSWORD)) as watcher:
                 watcher.wait("mode", "STANDBY")
                 done = container.run("allora-mqtt", "mode", "active")
@@ -194,7 +194,7 @@ def test_the_add_on_asks_the_supervisor_leaves_root_behind_and_runs(
     for _ in range(2):
         process = container.start(log)
         try:
-            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 60)
+            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 120)
             assert facts(process.pid)["Uid"].split() == ["10001"] * 4
             assert TOKEN not in Path(f"/proc/{process.pid}/environ").read_text()
             with Watcher(broker.port, login=("bot", PASSWORD)) as watcher:
@@ -206,6 +206,7 @@ def test_the_add_on_asks_the_supervisor_leaves_root_behind_and_runs(
     assert (options.stat().st_uid, options.stat().st_mode & 0o777) == (0, 0o600)
     assert (data / "bot.sqlite3").stat().st_uid == 10001
     assert PASSWORD not in log.read_text() + options.read_text()
+    shutil.rmtree(image.root)
 
 
 @pytest.fixture
@@ -291,7 +292,7 @@ def test_the_services_of_the_compose_file_find_each_other(image: Image, project:
         broker = subprocess.Popen([*network.words, "unshare", "--mount", "sh", "-ec", words], stdout=said, stderr=said)
         process = container.start(log)
         try:
-            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 60)
+            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 120)
             assert container.run("allora-mqtt", "mode", "active").returncode == 0
             assert container.run("allora-mqtt", "status", "--json").stdout.count('"mode": "ACTIVE"') == 1
             refused = container.run("env", "MQTT_PASSWORD_FILE=/dev/null", "allora-mqtt", "mode", "standby")

@@ -65,6 +65,7 @@ def machine(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             done = booted.run("sh", "-c", f"cd /srv/checkout && {line}")
             assert done.returncode == 0, f"{line}: {done.stderr}{booted.run('journalctl', '-u', UNIT).stdout}"
         yield booted
+    shutil.rmtree(root)
 
 
 def program(machine: Machine, *words: str) -> "subprocess.CompletedProcess[str]":
