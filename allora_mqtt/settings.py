@@ -193,20 +193,63 @@ class EmbeddedSettings(_Group):
     """`EMBEDDED_BROKER_…`: the broker that the bot starts when no `MQTT_HOST` is set."""
 
     broker_bind: str = "127.0.0.1:1883"
-    """Where the bot's own broker listens when `MQTT_HOST` is unset."""
+    """Where the bot's own broker listens when `MQTT_HOST` is unset; elsewhere than on loopback only for users."""
+    broker_ws_bind: str | None = None
+    """Where it takes MQTT over websockets too, for dashboards in a browser; only for users."""
+    broker_users: SecretStr | None = None
+    """Who may log in, as `name:password,name:password`; each may do everything. Unset: everybody on this machine."""
+    broker_users_file: Path | None = None
 
-    @field_validator("broker_bind")
+    @model_validator(mode="before")
     @classmethod
-    def _loopback(cls, value: str) -> str:
-        host, _ = parse_bind(value)
-        if host not in {"127.0.0.1", "localhost"}:
-            raise ValueError("the embedded broker knows no passwords and listens on 127.0.0.1 only; use mosquitto")
+    def _read_files(cls, values: object) -> object:
+        return _from_file(values, "broker_users")
+
+    @field_validator("broker_bind", "broker_ws_bind")
+    @classmethod
+    def _somewhere(cls, value: str | None) -> str | None:
+        return None if value is None else _is_bind(value)
+
+    @field_validator("broker_users")
+    @classmethod
+    def _each_with_a_password(cls, value: SecretStr | None) -> SecretStr | None:
+        for part in [] if value is None else _parts(value.get_secret_value()):
+            name, colon, password = part.partition(":")
+            if not (name and colon and password):
+                raise ValueError("each user is NAME:PASSWORD, and commas are between them")
         return value
+
+    @model_validator(mode="after")
+    def _nobody_unknown(self) -> Self:
+        if self.users:
+            return self
+        if self.address[0] not in {"127.0.0.1", "localhost"}:
+            raise ValueError(
+                "broker_bind: without EMBEDDED_BROKER_USERS the bot's own broker listens on 127.0.0.1 only; "
+                "set users, or use mosquitto"
+            )
+        if self.broker_ws_bind is not None:
+            raise ValueError(
+                "broker_ws_bind: any page in a browser on this machine could command the bot; "
+                "set EMBEDDED_BROKER_USERS too"
+            )
+        return self
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to listen on."""
         return parse_bind(self.broker_bind)
+
+    @property
+    def ws_address(self) -> tuple[str, int] | None:
+        """Host and port for websockets, if any."""
+        return None if self.broker_ws_bind is None else parse_bind(self.broker_ws_bind)
+
+    @property
+    def users(self) -> dict[str, str]:
+        """The passwords by user; empty where everybody on this machine may log in."""
+        parts = [] if self.broker_users is None else _parts(self.broker_users.get_secret_value())
+        return {name: password for name, _, password in (part.partition(":") for part in parts)}
 
 
 class BotSettings(_Group):
