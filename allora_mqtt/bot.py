@@ -121,6 +121,8 @@ def run_broker(loaded: Loaded) -> int:
 async def _run(loaded: Loaded) -> None:
     settings = loaded.settings
     async with AsyncExitStack() as stack:
+        manager = ServiceManager.of(os.environ, os.getpid())
+        stack.callback(asyncio.create_task(manager.run(), name="service manager").cancel)
         stack.enter_context(only_bot_in(settings.bot.data_dir))
         # The simulator comes up while the rest does.
         process = await stack.enter_async_context(simulator(settings))
@@ -133,7 +135,7 @@ async def _run(loaded: Loaded) -> None:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
-        await bot.run(ServiceManager.of(os.environ, os.getpid()))
+        await bot.run(manager)
 
 
 @dataclass(slots=True)
@@ -159,6 +161,7 @@ class _Bot:
         """
         await self.spool.load()
         await self.inbox.load()
+        manager.look = self._condition
         async with asyncio.TaskGroup() as tasks:
             link = tasks.create_task(self.link.run(), name="mqtt")
             running = [
@@ -167,7 +170,6 @@ class _Bot:
                 tasks.create_task(self.dispatcher.run(), name="dispatcher"),
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
-                tasks.create_task(manager.run(self._condition), name="service manager"),
             ]
             if self.key_watch is not None:
                 running.append(tasks.create_task(self.key_watch.run(), name="key"))
