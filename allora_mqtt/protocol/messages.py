@@ -9,6 +9,7 @@ from allora_mqtt.protocol.commands import Mode, Switch
 from allora_mqtt.protocol.errors import ErrorCode, WarningCode
 from allora_mqtt.protocol.model import Amount, Model, Timestamp
 from allora_mqtt.protocol.runtime import SettingState
+from allora_mqtt.protocol.topics import LogLevel
 
 PROTOCOL_VERSION = 1
 
@@ -160,6 +161,8 @@ class OrderView(Model):
     signal_id: str | None
     reason: str
     at: Timestamp
+    oid: int | None = None
+    """The exchange's own id; null until it has given one."""
 
 
 class FillView(Model):
@@ -193,6 +196,10 @@ class PositionClosed(Model):
     """Closed PnL less fees plus funding."""
     reason: str
     at: Timestamp
+    position_id: str | None = None
+    """The id of the order that opened it."""
+    trade_id: str | None = None
+    """The round trip in the answer to `trades`; None while its fills are not known."""
 
 
 class ModeChanged(Model):
@@ -203,6 +210,8 @@ class ModeChanged(Model):
     reason: str
     revision: int
     at: Timestamp
+    command_seq: int | None = None
+    """The command that did it, by its number in the journal; None where it was none."""
 
 
 class CryptoChanged(Model):
@@ -213,6 +222,8 @@ class CryptoChanged(Model):
     switched_off: list[str]
     revision: int
     at: Timestamp
+    command_seq: int | None = None
+    """The command that did it, by its number in the journal."""
 
 
 class BreakerChanged(Model):
@@ -232,6 +243,22 @@ class CommandEvent(Model):
     source: str | None = None
     error: ErrorInfo | None = None
     at: Timestamp
+    seq: int | None = None
+    """Its number in the journal."""
+    asked: str | None = None
+    """What it asked for, in a few words."""
+
+
+class LogLine(Model):
+    """`<base>/log/<level>`: a line of the bot's log; not retained."""
+
+    at: Timestamp
+    level: LogLevel
+    logger: str
+    """The part of the bot, or the library, that says it."""
+    message: str
+    context: dict[str, str]
+    """Ids, as they stand behind the message in the log: `command`, `signal`, `order`, `fill`, …"""
 
 
 class CryptoState(Model):

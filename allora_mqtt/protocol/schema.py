@@ -52,6 +52,7 @@ MESSAGES: Final[Mapping[str, type[BaseModel]]] = {
     f"event/{Event.BREAKER_OPENED}": messages.BreakerChanged,
     f"event/{Event.BREAKER_CLOSED}": messages.BreakerChanged,
     f"event/{Event.COMMAND}": messages.CommandEvent,
+    "log/{level}": messages.LogLine,
 }
 """The JSON message on each topic, without the base topic; `mode` and `availability` are bare words."""
 

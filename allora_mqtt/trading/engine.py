@@ -289,6 +289,7 @@ class Engine:
         plan = self._plan(opinion, situation, now)
         signal = self._thoughts.view(situation, opinion, plan)
         if isinstance(plan, EntryPlan):
+            self._thoughts.log_decision(signal, None)
             self.portfolio.pending[symbol] = plan
             self._executor.pace.note(ORDERS_PER_ENTRY, now.timestamp())
             self._entered.add((topic_id, prediction.at))
@@ -296,6 +297,7 @@ class Engine:
         elif self._thoughts.is_news(signal):
             if opinion.fault is not None:
                 log.warning("%s: %s", symbol, opinion.reasons[0], exc_info=opinion.fault)
+            self._thoughts.log_decision(signal, plan)
             self._spawn(self._note(signal))
 
     def _plan(self, opinion: Opinion, situation: Situation, now: datetime) -> EntryPlan | Refused | None:
@@ -373,6 +375,7 @@ class Engine:
 
     async def _enter(self, plan: EntryPlan, signal: SignalView, prediction: Prediction) -> None:
         order_id = self._executor.new_order_id()
+        ids = {"signal": signal.signal_id, "order": order_id}
         now = self._clock()
         expected = Holding(
             position_id=order_id,
@@ -395,9 +398,9 @@ class Engine:
             filled = await self._executor.enter(plan, asset, order_id, signal.signal_id, signal.reasons[0])
             await self.reconciler.opened(plan.symbol, filled)
         except OutcomeUnknown as error:
-            log.warning("Entry in %s: %s", plan.symbol, error.message)
+            log.warning("Entry in %s: %s", plan.symbol, error.message, extra=ids)
         except BotError as error:
-            log.warning("No entry in %s: %s", plan.symbol, error.message)
+            log.warning("No entry in %s: %s", plan.symbol, error.message, extra=ids)
             await self.reconciler.dropped(plan.symbol)
         finally:
             self.reconciler.answered(plan.symbol)

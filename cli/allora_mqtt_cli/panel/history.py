@@ -13,10 +13,6 @@ from allora_mqtt.protocol.messages import ErrorInfo, Response
 from allora_mqtt.protocol.model import Timestamp
 from allora_mqtt_cli.outcome import describe
 
-QUESTIONS: Final = frozenset(
-    {"catalog", "history", "performance", "trades", "ping", "publish_state"},
-)
-"""They change nothing, and are left out."""
 _KEPT: Final = 200
 _ENVELOPE: Final = frozenset(commands.Envelope.model_fields)
 
@@ -79,7 +75,7 @@ def with_newest(entry: Entry, earlier: Iterable[Entry]) -> list[Entry]:
 
 def shown(entries: Iterable[Entry]) -> list[Entry]:
     """Leave out what only asked."""
-    return [entry for entry in entries if entry.name not in QUESTIONS]
+    return [entry for entry in entries if entry.name not in commands.QUESTIONS]
 
 
 def _read(row: JsonValue) -> Entry | None:
