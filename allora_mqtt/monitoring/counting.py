@@ -1,47 +1,69 @@
 """Counts what happens, for as long as the process lives. What labels say is bounded, whatever others write."""
 
+from itertools import product
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from pydantic import BaseModel
 
 from allora_mqtt.monitoring.families import COUNTED, PREFIX, SECONDS
 from allora_mqtt.protocol.commands import ACTIONS
 from allora_mqtt.protocol.messages import (
     BreakerChanged,
+    Direction,
     FillView,
     OrderView,
     PositionClosed,
     Response,
     SignalView,
+    Status,
 )
 from allora_mqtt.protocol.topics import Event
 
 OTHER: Final = "other"
-_COMMANDS: Final = frozenset({"mode", "cryptos", "config", *ACTIONS})
-_ORDER_STATES: Final = frozenset(
-    {"filled", "resting", "waiting", "success", "error", "refused", "stopped", "unknown", "never_ran", "gone",
-     "open", "canceled", "rejected", "triggered"}
-)  # fmt: skip
+"""What a label says in place of a word that is not known here."""
+
+_COMMANDS: Final = ("mode", "cryptos", "config", *ACTIONS)
+_PURPOSES: Final = ("entry", "exit", "stop", "target")
+_SIDES: Final = ("BUY", "SELL")
+_ORDER_STATES: Final = (
+    *("filled", "resting", "waiting", "error", "refused", "stopped", "unknown", "never_ran", "gone"),
+    *("open", "canceled", "rejected", "triggered"),
+)
 """Those of the bot and the common ones of the exchange, whose list is longer and grows."""
-_REASONS: Final = frozenset(
-    {"stop", "target", "horizon", "prediction_turned", "command", "flatten", "stopped", "liquidation",
-     "closed_elsewhere", "unknown"}
-)  # fmt: skip
-_BREAKERS: Final = frozenset({"mqtt", "hyperliquid", "hyperliquid_exchange", "allora", "daily_loss", "drawdown"})
+_REASONS: Final = (
+    *("stop", "target", "horizon", "prediction_turned", "command", "flatten", "stopped", "liquidation"),
+    *("closed_elsewhere", "unknown"),
+)
+_BREAKERS: Final = ("mqtt", "hyperliquid", "hyperliquid_exchange", "allora", "daily_loss", "drawdown")
+_KNOWN: Final = {
+    "commands_total": (_COMMANDS, tuple(Status)),
+    "signals_total": (tuple(Direction), ("entered", "refused", "held")),
+    "orders_total": (_PURPOSES, _ORDER_STATES),
+    "fills_total": (_SIDES,),
+    "fill_volume_usd_total": (_SIDES,),
+    "positions_closed_total": (_REASONS,),
+    "breaker_changes_total": (_BREAKERS, ("open", "closed")),
+}
+"""What labels can say. Each combination begins at 0: of a counter that appears with its first event, Prometheus would
+not see that event as an increase."""
 
 
 class Tally:
     """The counters and histograms, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
         for family in COUNTED:
             name = PREFIX + family.name
             if family.kind == "counter":
-                self._counters[family.name] = Counter(name, family.help, family.labels, registry=self.registry)
+                counter = Counter(name, family.help, family.labels, registry=self.registry)
+                for labels in product(*_KNOWN[family.name]):
+                    counter.labels(*labels)
+                self._counters[family.name] = counter
             else:
                 self._histograms[family.name] = Histogram(
                     name, family.help, family.labels, registry=self.registry, buckets=SECONDS
@@ -84,5 +106,5 @@ class Tally:
         self._counters[name].labels(*labels).inc(by)
 
 
-def _one_of(known: frozenset[str], word: str) -> str:
+def _one_of(known: tuple[str, ...], word: str) -> str:
     return word if word in known else OTHER

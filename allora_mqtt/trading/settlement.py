@@ -131,10 +131,11 @@ class Settlement:
         trade = await self._ledger.trade_of(holding.position_id)
         trade_id = None if trade is None else trade["trade_id"]
         log.info(
-            "Position in %s closed (%s): %+.2f USD",
+            "Position in %s closed (%s): %+.2f USD%s",
             holding.symbol,
             reason,
-            pnl,
+            pnl if trade is None else trade["pnl_nano_usd"],
+            " before fees" if trade is None else "",
             extra={"position": holding.position_id, "signal": holding.signal_id, "trade": trade_id},
         )
         self._observer.on_position_closed(
