@@ -51,8 +51,8 @@ READ: Final = (
     Family(
         "dependency_latency_seconds",
         "gauge",
-        "Of its newest answers; quantile 0.5 or 0.99.",
-        ("dependency", "quantile"),
+        "Of its newest answers; percentile 50 or 99.",
+        ("dependency", "percentile"),
     ),
     Family("breaker_open", "gauge", "1 while a breaker or a limit on losses stops entries.", ("breaker",)),
     Family("mqtt_connected", "gauge", "1 while the bot is connected to its broker and subscribed."),

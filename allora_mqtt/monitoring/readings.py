@@ -91,9 +91,9 @@ def _dependencies(view: View) -> Iterator[Reading]:
         yield "breaker_open", (name,), known.breaker != "closed"
         if known.last_success_at is not None:
             yield "dependency_last_success_timestamp_seconds", (name,), known.last_success_at.timestamp()
-        for quantile, latency_ms in (("0.5", known.latency_p50_ms), ("0.99", known.latency_p99_ms)):
+        for percentile, latency_ms in (("50", known.latency_p50_ms), ("99", known.latency_p99_ms)):
             if latency_ms is not None:
-                yield "dependency_latency_seconds", (name, quantile), latency_ms / 1000
+                yield "dependency_latency_seconds", (name, percentile), latency_ms / 1000
     for name in view.limits:
         yield "breaker_open", (name,), name in opened
 
