@@ -348,9 +348,17 @@ def write(body: Body, envelope: Envelope | None = None) -> tuple[Address, bytes]
 def brief(body: Body) -> str | None:
     """Return in a few words what a command asks for beside its name: `ACTIVE`, `BTC ON`; None where that says all."""
     fields = body.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-    words = [json.dumps(value) if isinstance(value, dict | list) else str(value) for value in fields.values()]
-    text = " ".join(words)
+    text = " ".join(_in_words(value) for value in fields.values())
     return (text if len(text) <= _MAX_BRIEF else f"{text[: _MAX_BRIEF - 1]}…") or None
+
+
+def _in_words(value: JsonValue) -> str:
+    match value:
+        case dict():
+            return ", ".join(key if inner is None else f"{key} {inner}" for key, inner in value.items()) or "NONE"
+        case list():
+            return ", ".join(map(str, value))
+    return str(value)
 
 
 _TOPIC_ID: Final = TypeAdapter[int](TopicId)

@@ -1,5 +1,6 @@
 """What happened, newest first: events, signals and commands, each read from where it is kept for good."""
 
+import re
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from heapq import merge
@@ -13,6 +14,7 @@ from allora_mqtt.protocol import spool
 from allora_mqtt.protocol.books import EventsPage, LoggedEvent
 from allora_mqtt.protocol.commands import QUESTIONS, brief
 from allora_mqtt.protocol.cursor import cursor, read_cursor
+from allora_mqtt.protocol.errors import ErrorCode, Rejected
 from allora_mqtt.protocol.messages import CommandEvent, SignalView
 from allora_mqtt.protocol.reading import read
 from allora_mqtt.protocol.topics import Address, Event, Slot
@@ -68,12 +70,12 @@ def read_events(
         types: of these types only; of all where none is named. Commands that only ask are always left out.
         since: from this time on.
         before: the rows after those of an earlier answer, by its `next`.
+
+    Raises:
+        Rejected: `before` is of no answer to `events`.
     """
     wanted = set(types or Event)
-    end = None
-    if before is not None:
-        moment, row_id = read_cursor(before)
-        end = _End(moment, row_id[:1], row_id[1:])
+    end = None if before is None else _end(before)
     found = merge(
         _from_events(connection, wanted, since, end, limit + 1),
         _from_signals(connection, since, end, limit + 1) if Event.SIGNAL in wanted else iter(()),
@@ -85,6 +87,13 @@ def read_events(
     last = page[limit - 1] if len(page) > limit else None
     following = None if last is None else cursor(last.at, f"{last.source}{last.row_id}")
     return EventsPage(events=[one.event for one in page[:limit]], next=following)
+
+
+def _end(before: str) -> _End:
+    moment, row_id = read_cursor(before)
+    if not re.fullmatch(rf"[{_COMMANDS}{_EVENTS}][0-9]{{1,18}}|{_SIGNALS}[0-9A-Za-z]{{1,32}}", row_id):
+        raise Rejected(ErrorCode.BAD_VALUE, "`before` is to be what an earlier answer to `events` called `next`.")
+    return _End(moment, row_id[:1], row_id[1:])
 
 
 def _from_events(

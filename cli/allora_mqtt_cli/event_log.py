@@ -19,7 +19,7 @@ from allora_mqtt_cli.connection import Message
 from allora_mqtt_cli.errors import CliError, ExitCode
 from allora_mqtt_cli.invocation import Invocation
 from allora_mqtt_cli.output import Output
-from allora_mqtt_cli.watching import content
+from allora_mqtt_cli.watching import content_of
 
 PAGE: Final = 500
 """Events in one answer, at most."""
@@ -71,7 +71,7 @@ def follow(invocation: Invocation, wanted: Wanted, count: int | None) -> None:
         messages = (message for message in tail.tail(f"{prefix}#") if message is not None)
         new = (message for message in messages if _is_wanted(message, prefix, wanted, written))
         for message in islice(new, count):
-            body = content(message.payload)
+            body = content_of(message.payload)
             _write(invocation.output, message.topic, message.topic.removeprefix(prefix), body, _time_of(body))
 
 
@@ -103,7 +103,7 @@ def _page(response: Response) -> EventsPage:
 
 
 def _is_wanted(message: Message, prefix: str, wanted: Wanted, written: Collection[str]) -> bool:
-    kind, body = message.topic.removeprefix(prefix), content(message.payload)
+    kind, body = message.topic.removeprefix(prefix), content_of(message.payload)
     if happenings.asks_only(kind, body) or (wanted.types and kind not in wanted.types):
         return False
     return _mark(kind, body) not in written

@@ -42,7 +42,7 @@ def watch(invocation: Invocation) -> None:
                 with session.open_client(invocation, loaded) as client:
                     _draw(client, dashboard, live)
             except CliError as error:
-                if error.exit_code is not ExitCode.NO_ANSWER or not dashboard.hascontent:
+                if error.exit_code is not ExitCode.NO_ANSWER or not dashboard.has_content:
                     raise
                 dashboard.problem = error.message
                 live.update(dashboard.render(time.monotonic()), refresh=True)
@@ -68,10 +68,10 @@ def _write_messages(invocation: Invocation, topics: Topics) -> None:
 
 def as_json(message: Message) -> dict[str, Any]:
     """Return a message as `--json` writes it."""
-    return {"topic": message.topic, "retained": message.retained, "payload": content(message.payload)}
+    return {"topic": message.topic, "retained": message.retained, "payload": content_of(message.payload)}
 
 
-def content(payload: bytes) -> JsonValue:
+def content_of(payload: bytes) -> JsonValue:
     """Read JSON, or else text."""
     try:
         content: JsonValue = json.loads(payload)

@@ -44,7 +44,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         pytest.skip("Prometheus is not installed (apt-get install prometheus)")
     folder = tmp_path_factory.mktemp("prometheus")
     target = f"127.0.0.1:{free_port()}"
-    lively = {"SIM_EPOCH_S": "2", "TRADE_PRICE_GAP_PCT": "0.01", "DEFAULT_ACTIVE_CRYPTOS": f"{COIN}:14,ETH:9"}
+    lively: dict[str, Any] = {
+        "SIM_EPOCH_S": "2",
+        "TRADE_PRICE_GAP_PCT": "0.01",
+        "DEFAULT_ACTIVE_CRYPTOS": f"{COIN}:14,ETH:9",
+    }
     bot = Bot(CHECKOUT, folder / "bot", BOT_METRICS_BIND=target, **lively)
     prometheus = Prometheus(folder / "prometheus", EXAMPLES / "prometheus", target)
     bot.start()
