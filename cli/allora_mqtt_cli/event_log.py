@@ -63,16 +63,28 @@ def follow(invocation: Invocation, wanted: Wanted, count: int | None) -> None:
         # Subscribed first: what happens while the past is read is not lost, and is written once.
         tail.connection.subscribe(f"{prefix}#")
         written: set[str] = set()
-        if wanted.last:
-            with session.open_client(invocation) as client:
-                for event in _past(invocation, client, wanted):
-                    written.add(_mark(event.type, event.content))
-                    _write(invocation.output, f"{prefix}{event.type}", event.type, event.content, event.at)
+        for event in _past_if_any(invocation, wanted):
+            written.add(_mark(event.type, event.content))
+            _write(invocation.output, f"{prefix}{event.type}", event.type, event.content, event.at)
         messages = (message for message in tail.tail(f"{prefix}#") if message is not None)
         new = (message for message in messages if _is_wanted(message, prefix, wanted, written))
         for message in islice(new, count):
             body = content_of(message.payload)
             _write(invocation.output, message.topic, message.topic.removeprefix(prefix), body, _time_of(body))
+
+
+def _past_if_any(invocation: Invocation, wanted: Wanted) -> list[LoggedEvent]:
+    """Return the past, or nothing of it from a bot that is away: what it does when it is back can be followed."""
+    if not wanted.last:
+        return []
+    try:
+        with session.open_client(invocation) as client:
+            return _past(invocation, client, wanted)
+    except CliError as error:
+        if error.exit_code is not ExitCode.NO_ANSWER:
+            raise
+        invocation.output.note(error.message)
+        return []
 
 
 def _past(invocation: Invocation, client: Client, wanted: Wanted) -> list[LoggedEvent]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from pydantic import JsonValue
 
 from allora_mqtt.protocol.schema import MESSAGES
 from allora_mqtt.protocol.topics import Event
@@ -95,7 +96,12 @@ def test_a_signal_says_why_nothing_followed(changes: dict[str, Any], said: str) 
 
 
 def test_a_note_about_a_wrong_topic_says_what_to_do() -> None:
-    note = {"status": "REJECTED", "name": "mode", "error": {"code": "USE_SET_TOPIC", "message": "Use …/set."}, "at": T}
+    note: JsonValue = {
+        "status": "REJECTED",
+        "name": "mode",
+        "error": {"code": "USE_SET_TOPIC", "message": "Use …/set."},
+        "at": T,
+    }
     assert "mode from somebody: REJECTED: Use …/set. (USE_SET_TOPIC)" in happenings.line(Event.COMMAND, note, AT)
 
 
