@@ -335,6 +335,7 @@ def test_no_secret_is_in_anything_that_a_run_wrote(tmp_path: Path, log_format: s
     run.search.prove(f"run, log as {log_format}")
 
 
+@pytest.mark.usefixtures("log_of_its_own")
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_a_traceback_shows_no_values(capsys: pytest.CaptureFixture[str], log_format: Any) -> None:
     secrets = canaries("traceback")

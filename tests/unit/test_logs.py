@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 from structlog.contextvars import bound_contextvars
@@ -13,16 +12,7 @@ SIGNAL = "802f28a439bbbbbbbbbbbbbbbbbbbbbb"
 log = logging.getLogger("allora_mqtt.tests")
 
 
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    root, bot = logging.getLogger(), logging.getLogger("allora_mqtt")
-    handlers, levels = root.handlers[:], (root.level, bot.level)
-    # pytest's own listen too, and would have every line made.
-    root.handlers = []
-    yield
-    root.handlers = handlers
-    root.setLevel(levels[0])
-    bot.setLevel(levels[1])
+pytestmark = pytest.mark.usefixtures("log_of_its_own")
 
 
 def test_a_person_gets_the_beginning_of_long_ids(capsys: pytest.CaptureFixture[str]) -> None:
