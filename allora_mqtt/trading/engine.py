@@ -32,7 +32,7 @@ from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
 from allora_mqtt.trading.reconciler import Reconciler
-from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, EntryPlan, Refused, plan_entry
+from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, TRADED_ON, EntryPlan, Refused, plan_entry
 from allora_mqtt.trading.signals import REVIEWING, Asking, Signals
 from allora_mqtt.trading.skill import Skill
 from allora_mqtt.trading.strategy import Opinion, Situation, Strategies
@@ -343,7 +343,7 @@ class Engine:
             (bool(self.reconciler.losses.trips), "a limit on losses was reached"),
             (self.reconciler.losses.cash.is_waiting, "money has moved, and it is not known yet why"),
             *((one.is_open, f"the breaker {one.name} is open") for one in self.feed.dependencies()),
-            ((prediction.topic_id, prediction.at) in self._entered, "this prediction has been traded on"),
+            ((prediction.topic_id, prediction.at) in self._entered, TRADED_ON),
             (account is None or abs(now.timestamp() - account.at) > _MAX_ACCOUNT_AGE_S, "the account is not known"),
             (abs(now.timestamp() - quote.at) > _MAX_QUOTE_AGE_S, "the price is old"),
             (self.reconciler.unresolved(quote.symbol), "it is not known yet what became of an earlier order"),

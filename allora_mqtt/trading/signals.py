@@ -15,7 +15,7 @@ from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.gates import gate_refusal
 from allora_mqtt.trading.review import Panel, Review, question
-from allora_mqtt.trading.risk import EntryPlan, Refused
+from allora_mqtt.trading.risk import FOLLOWS_FROM_AN_ENTRY, EntryPlan, Refused
 from allora_mqtt.trading.skill import Skill
 from allora_mqtt.trading.skill_keeper import SkillKeeper
 from allora_mqtt.trading.strategy import Opinion, PriceHistory, Situation, Strategies, judge, round_gap
@@ -215,8 +215,8 @@ class Signals:
     def log_decision(self, signal: SignalView, refused: Refused | None) -> None:
         """Write one line for what a signal led to.
 
-        A refusal for the same kind of reason as the coin's last one, and a HOLD, are of the lowest level: with many
-        coins there would be no end of them.
+        A refusal for the same kind of reason as the coin's last one or because of its own entry, and a HOLD, are of the
+        lowest level: with many coins there would be no end of them.
 
         Args:
             signal: the signal.
@@ -228,9 +228,10 @@ class Signals:
             log.info("%s %s: an entry is made (%s)", signal.symbol, signal.direction, signal.reasons[0], extra=ids)
             return
         level = logging.DEBUG
-        if refused is not None and self._refused.get(signal.symbol) != (kind := _NUMBER.sub("#", refused.reason)):
+        if refused is not None and refused.reason not in FOLLOWS_FROM_AN_ENTRY:
+            kind = _NUMBER.sub("#", refused.reason)
+            level = logging.DEBUG if self._refused.get(signal.symbol) == kind else logging.INFO
             self._refused[signal.symbol] = kind
-            level = logging.INFO
         why = signal.reasons[0] if refused is None else refused.reason
         log.log(level, "%s %s: no entry (%s)", signal.symbol, signal.direction, why, extra=ids)
 

@@ -2,15 +2,13 @@
 
 import json
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support import monitoring
 from tests.support.client import Watcher, connected
 from tests.support.mosquitto import Mosquitto
 from tests.support.net import free_port, until
@@ -24,31 +22,16 @@ class Seen:
 
     def __init__(self, bot: Bot, port: int) -> None:
         self.bot = bot
-        self._port = port
+        self.port = port
 
-    def get(self, path: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, str]:
-        request = urllib.request.Request(f"http://{host}:{self._port}{path}", method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own URL
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+    def get(self, path: str, method: str = "GET") -> int:
+        return monitoring.get(self.port, path, method)[0]
 
     def verdict(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Return the status of `/healthz` or `/readyz` and what is not well; 0 while nobody listens."""
-        try:
-            status, text = self.get(path)
-        except OSError:
-            return 0, {}
-        checks = json.loads(text)["checks"]
-        return status, {name: check["reason"] for name, check in checks.items() if not check["ok"]}
+        return monitoring.verdict(self.port, path)
 
     def value(self, metric: str, /, **labels: str) -> float | None:
-        for family in text_string_to_metric_families(self.get("/metrics")[1]):
-            for sample in family.samples:
-                if sample.name == f"allora_mqtt_{metric}" and labels.items() <= sample.labels.items():
-                    return float(sample.value)
-        return None
+        return monitoring.value(self.port, metric, **labels)
 
 
 @pytest.fixture
@@ -91,11 +74,11 @@ def test_a_bot_becomes_ready_and_counts_what_it_does(start: Callable[..., Seen])
 def test_nothing_else_is_served_and_only_on_this_machine(start: Callable[..., Seen]) -> None:
     seen = start()
     until(lambda: seen.verdict("/healthz")[0] == 200, "a listener", 60)
-    assert [seen.get(path)[0] for path in ("/", "/metrics/", "/debug", "/../etc/passwd")] == [404] * 4
-    assert [seen.get("/metrics", method)[0] for method in ("POST", "PUT", "DELETE")] == [405] * 3
+    assert [seen.get(path) for path in ("/", "/metrics/", "/debug", "/../etc/passwd")] == [404] * 4
+    assert [seen.get("/metrics", method) for method in ("POST", "PUT", "DELETE")] == [405] * 3
     listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
     own = [line.split()[3] for line in listening.splitlines() if f"pid={seen.bot.pid}," in line]
-    assert f"127.0.0.1:{seen._port}" in own
+    assert f"127.0.0.1:{seen.port}" in own
     assert all(address.startswith("127.0.0.1:") for address in own)
 
 
@@ -123,10 +106,10 @@ def test_a_bot_that_does_not_reach_its_exchange_is_not_ready(start: Callable[...
 def test_a_port_that_is_taken_is_said_at_the_start(start: Callable[..., Seen]) -> None:
     first = start()
     until(lambda: first.verdict("/healthz")[0] == 200, "a listener", 60)
-    second = start(BOT_METRICS_BIND=f"127.0.0.1:{first._port}")
+    second = start(BOT_METRICS_BIND=f"127.0.0.1:{first.port}")
     assert second.bot.wait(60) == 2
     said = second.bot.log.read_text()
-    assert f"BOT_METRICS_BIND=127.0.0.1:{first._port} cannot be listened on" in said
+    assert f"BOT_METRICS_BIND=127.0.0.1:{first.port} cannot be listened on" in said
     assert "already in use" in said
 
 

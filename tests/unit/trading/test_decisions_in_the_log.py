@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from allora_mqtt.protocol.messages import Direction, SignalView
-from allora_mqtt.trading.risk import Refused
+from allora_mqtt.trading.risk import FOLLOWS_FROM_AN_ENTRY, Refused
 from allora_mqtt.trading.signals import Signals
 
 AT = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -53,6 +53,16 @@ def test_hold_is_seen_only_where_that_is_wanted_and_makes_no_reason_new(
     thoughts.log_decision(SIGNAL, Refused("the price is old"))
     thoughts.log_decision(held, None)
     thoughts.log_decision(SIGNAL, Refused("the price is old"))
+    assert levels(caplog) == ["INFO", "DEBUG", "DEBUG"]
+
+
+@pytest.mark.parametrize("reason", sorted(FOLLOWS_FROM_AN_ENTRY))
+def test_what_follows_from_every_entry_is_no_news(
+    thoughts: Signals, caplog: pytest.LogCaptureFixture, reason: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for refused in (Refused("no entries in STANDBY"), Refused(reason), Refused("no entries in STANDBY")):
+        thoughts.log_decision(SIGNAL, refused)
     assert levels(caplog) == ["INFO", "DEBUG", "DEBUG"]
 
 
