@@ -172,3 +172,24 @@ def test_events_are_followed_without_a_gap(start: Callable[..., Seen]) -> None:
         following.stdout.close()
         assert following.wait(20) == 0
     assert [line.split("mode_changed")[1].split()[0] for line in told] == ["ACTIVE,", "STANDBY,", "STOPPED,"]
+
+
+def test_events_of_a_bot_that_is_away_are_waited_for(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    away = Bot(CHECKOUT, tmp_path / "away", {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port)})
+    words = ["events", "--follow", "--last", "5", "--count", "1", "--type", "breaker_opened", "--timeout", "1"]
+    with Watcher(mosquitto.port) as client:
+        following = subprocess.Popen(
+            [away.program, *words],
+            cwd=away.folder,
+            env=away.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(lambda: client.all("request/events"), "the question")
+        happened = {"name": "allora", "reason": "no answer", "at": "2026-11-20T10:00:00.000Z"}
+        client.publish("event/breaker_opened", happened)
+        told, noted = following.communicate(timeout=30)
+    assert following.returncode == 0
+    assert told.rstrip().endswith("breaker_opened   allora: no answer")
+    assert "No bot has been seen on this base topic" in noted
