@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -39,6 +40,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import LogLevel, Topics
+from allora_mqtt.service_manager import Condition, ServiceManager
 from allora_mqtt.settings import Network, Settings, parse_bind
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.books import Books
@@ -135,8 +137,8 @@ async def _run(loaded: Loaded) -> None:
         if bot.log_topics is not None:
             stack.enter_context(logs.also(bot.log_topics))
         if settings.bot.metrics_bind is not None:
-            await stack.enter_async_context(_metrics(settings, settings.bot.metrics_bind, bot, database))
-        await bot.run()
+            await stack.enter_async_context(_metrics(settings, settings.bot.metrics_bind, bot))
+        await bot.run(ServiceManager.of(os.environ, os.getpid()))
 
 
 @dataclass(slots=True)
@@ -153,10 +155,15 @@ class _Bot:
     outbox: Outbox
     log_topics: LogTopics | None
     key_watch: KeyWatch | None
+    database: Database
     end: asyncio.Event
 
-    async def run(self) -> None:
-        """Run every part until the bot is told to end or one of them fails."""
+    async def run(self, manager: ServiceManager) -> None:
+        """Run every part until the bot is told to end or one of them fails.
+
+        Args:
+            manager: told when the bot is online, that it is alive, and that it ends.
+        """
         await self.spool.load()
         await self.inbox.load()
         async with asyncio.TaskGroup() as tasks:
@@ -167,6 +174,7 @@ class _Bot:
                 tasks.create_task(self.dispatcher.run(), name="dispatcher"),
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
+                tasks.create_task(manager.run(self._condition), name="service manager"),
             ]
             if self.log_topics is not None:
                 running.append(tasks.create_task(self.log_topics.run(), name="log topics"))
@@ -174,12 +182,20 @@ class _Bot:
                 running.append(tasks.create_task(self.key_watch.run(), name="key"))
             await _until_told_to_end(self.end)
             log.info("Ending")
+            manager.stopping()
             await self.engine.block_entries()
             # Answers and the goodbye leave before the line is closed.
             await self.spool.finish()
             await self.reporter.offline()
             for task in [*running, link]:
                 task.cancel()
+
+    def _condition(self) -> Condition:
+        broker = (
+            "online" if self.link.is_up else f"offline: the MQTT broker {self.link.last_error or 'does not answer'}"
+        )
+        store = "" if self.database.is_writing else "; nothing is stored any more"
+        return Condition(self.link.is_up, self.database.is_writing, f"{self.dispatcher.desired.mode}, {broker}{store}")
 
 
 async def _build(
@@ -281,7 +297,9 @@ async def _build(
         log.info("ACTIVE from the start: entries wait until the commands that wait at the broker have been read")
     handlers.apply(desired, desired, may_trade=False)
     log_topics = _log_topics(settings, outbox, topics, link)
-    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, outbox, log_topics, key_watch, end)
+    return _Bot(
+        hyperliquid, engine, inbox, spool, dispatcher, reporter, link, outbox, log_topics, key_watch, database, end
+    )
 
 
 def _log_topics(settings: Settings, outbox: Outbox, topics: Topics, link: MqttLink) -> LogTopics | None:
@@ -290,7 +308,7 @@ def _log_topics(settings: Settings, outbox: Outbox, topics: Topics, link: MqttLi
     return LogTopics(outbox, topics, LogLevel(settings.bot.log_mqtt), lambda: link.is_up, time.monotonic)
 
 
-def _metrics(settings: Settings, bind: str, bot: _Bot, database: Database) -> AbstractAsyncContextManager[None]:
+def _metrics(settings: Settings, bind: str, bot: _Bot) -> AbstractAsyncContextManager[None]:
     """Return what serves metrics; without the setting nothing of it is even imported."""
     from allora_mqtt.monitoring.listener import Listener, Watched  # noqa: PLC0415 - as said above
 
@@ -301,7 +319,7 @@ def _metrics(settings: Settings, bind: str, bot: _Bot, database: Database) -> Ab
         bot.inbox,
         bot.dispatcher,
         bot.outbox,
-        database,
+        bot.database,
         settings.bot.effective_database_url,
         settings.bot.data_dir,
         bot.link,
@@ -404,7 +422,8 @@ def _write_once(text: str) -> Callable[[], None]:
 
 def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid, strategies: Strategies) -> Info:
     settings = loaded.settings
-    shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows()}
+    # Whoever comes to the broker with this bot's client id is given its session, commands that wait in it included.
+    shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows() if name != "MQTT_CLIENT_ID"}
     return Info(
         version=identity.version,
         protocol_version=PROTOCOL_VERSION,

@@ -108,6 +108,11 @@ class Database:
         """How many writes wait for the writer."""
         return self._jobs.qsize()
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether there is a writer: without one nothing is stored any more, and nothing is refused either."""
+        return self._writer.is_alive()
+
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run some work in the next transaction and return its result once that is committed.
 
