@@ -329,6 +329,10 @@ QUESTIONS: Final = frozenset(
 _MAX_BRIEF: Final = 80
 
 
+QUESTIONS: Final = frozenset(action.name for action in (Ping, History, Trades, Performance, SearchCatalog))
+"""The actions that only ask: nothing changes by them, so that nobody needs to know later that they were asked."""
+
+
 def write(body: Body, envelope: Envelope | None = None) -> tuple[Address, bytes]:
     """Return where a command is sent and its JSON payload, for anybody who sends commands."""
     fields = body.model_dump(mode="json", by_alias=True, exclude_none=True)

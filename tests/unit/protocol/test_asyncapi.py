@@ -18,7 +18,7 @@ TOPICS = Topics("bot")
 
 def placed(topic: str) -> str:
     """Return a real topic for one with parameters."""
-    return "bot/" + topic.format(symbol="BTC", key="price_gap_pct", name="mode")
+    return "bot/" + topic.format(symbol="BTC", key="price_gap_pct", name="mode", level="warning")
 
 
 def resolved(reference: dict[str, str]) -> Any:
