@@ -321,15 +321,9 @@ ACTIONS: Final[Mapping[str, type[Action]]] = {
 }
 """Every action by its name in `<base>/request/<name>`."""
 
-QUESTIONS: Final = frozenset(
-    action.name for action in (History, Trades, Events, Performance, SearchCatalog, Ping, PublishState)
-)
-"""Actions that change nothing: whoever reads what happened leaves them out."""
-
 _MAX_BRIEF: Final = 80
 
-
-QUESTIONS: Final = frozenset(action.name for action in (Ping, History, Trades, Performance, SearchCatalog))
+QUESTIONS: Final = frozenset(action.name for action in (Ping, History, Trades, Events, Performance, SearchCatalog))
 """The actions that only ask: nothing changes by them, so that nobody needs to know later that they were asked."""
 
 
