@@ -6,8 +6,9 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -23,6 +24,7 @@ from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.handlers import BotHandlers
 from allora_mqtt.control.inbox import Inbox
 from allora_mqtt.control.key_watch import KeyWatch
+from allora_mqtt.control.log_topics import LogTopics
 from allora_mqtt.control.lookout import Lookout
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.control.outbox import Outbox
@@ -37,9 +39,9 @@ from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
-from allora_mqtt.protocol.topics import Topics
+from allora_mqtt.protocol.topics import LogLevel, Topics
 from allora_mqtt.service_manager import Condition, ServiceManager
-from allora_mqtt.settings import Network, Settings
+from allora_mqtt.settings import Network, Settings, parse_bind
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
@@ -135,6 +137,10 @@ async def _run(loaded: Loaded) -> None:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
+        if bot.log_topics is not None:
+            stack.enter_context(logs.also(bot.log_topics))
+        if settings.bot.metrics_bind is not None:
+            await stack.enter_async_context(_metrics(settings, settings.bot.metrics_bind, bot))
         await bot.run(manager)
 
 
@@ -149,6 +155,8 @@ class _Bot:
     dispatcher: Dispatcher
     reporter: Reporter
     link: MqttLink
+    outbox: Outbox
+    log_topics: LogTopics | None
     key_watch: KeyWatch | None
     database: Database
     end: asyncio.Event
@@ -171,6 +179,8 @@ class _Bot:
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
             ]
+            if self.log_topics is not None:
+                running.append(tasks.create_task(self.log_topics.run(), name="log topics"))
             if self.key_watch is not None:
                 running.append(tasks.create_task(self.key_watch.run(), name="key"))
             await _until_told_to_end(self.end)
@@ -298,7 +308,36 @@ async def _build(
     if desired.mode is Mode.ACTIVE:
         log.info("ACTIVE from the start: entries wait until the commands that wait at the broker have been read")
     handlers.apply(desired, desired, may_trade=False)
-    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, database, end)
+    log_topics = _log_topics(settings, outbox, topics, link)
+    return _Bot(
+        hyperliquid, engine, inbox, spool, dispatcher, reporter, link, outbox, log_topics, key_watch, database, end
+    )
+
+
+def _log_topics(settings: Settings, outbox: Outbox, topics: Topics, link: MqttLink) -> LogTopics | None:
+    if settings.bot.log_mqtt == "off":
+        return None
+    return LogTopics(outbox, topics, LogLevel(settings.bot.log_mqtt), lambda: link.is_up, time.monotonic)
+
+
+def _metrics(settings: Settings, bind: str, bot: _Bot) -> AbstractAsyncContextManager[None]:
+    """Return what serves metrics; without the setting nothing of it is even imported."""
+    from allora_mqtt.monitoring.listener import Listener, Watched  # noqa: PLC0415 - as said above
+
+    host, port = parse_bind(bind)
+    watched = Watched(
+        bot.reporter,
+        bot.engine,
+        bot.inbox,
+        bot.dispatcher,
+        bot.outbox,
+        bot.database,
+        settings.bot.effective_database_url,
+        settings.bot.data_dir,
+        bot.link,
+        _now,
+    )
+    return Listener(watched).serving(host, port)
 
 
 def _discovery(
@@ -433,7 +472,7 @@ def _reload(handlers: BotHandlers) -> list[str]:
     if bot.crypto_sets != handlers.crypto_sets:
         handlers.crypto_sets = bot.crypto_sets
         changed.append("BOT_CRYPTO_SETS")
-    if logging.getLogger("allora_mqtt").level != logging.getLevelName(bot.log_level.upper()):
+    if logs.level() != bot.log_level:
         logs.configure(bot.log_format, bot.log_level)
         changed.append("BOT_LOG_LEVEL")
     return changed

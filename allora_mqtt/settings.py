@@ -304,6 +304,18 @@ class BotSettings(_Group):
     """Lines for people, or JSON for machines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines that are still written."""
+    log_mqtt: Literal["off", "debug", "info", "warning", "error"] = "warning"
+    """The lowest level of the log that is published on `<base>/log/<level>`, at most 60 lines a minute."""
+    metrics_bind: str | None = None
+    """Where metrics for Prometheus, `/healthz` and `/readyz` are served: HOST:PORT, or a port of this machine alone."""
+
+    @field_validator("metrics_bind", mode="before")
+    @classmethod
+    def _on_loopback(cls, value: object) -> object:
+        if value is None or value == "":
+            return None
+        text = str(value)
+        return _is_bind(f"127.0.0.1:{text}" if text.isdecimal() else text)
 
     @field_validator("database_url")
     @classmethod

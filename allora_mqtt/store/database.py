@@ -89,6 +89,8 @@ class Database:
         """How long the newest commits took."""
         self.last_commit_at: float | None = None
         """When the newest commit ended, unix seconds."""
+        self.on_commit: Callable[[float], None] = _nobody_measures
+        """Told, on the writer's thread, how many seconds a commit took."""
         self._error: str | None = None
         self._failed_at = 0.0
         self._succeeded_since = False
@@ -100,6 +102,11 @@ class Database:
         """Why a write failed, until writes have succeeded for a few seconds: on a full disk some still do."""
         is_over = self._succeeded_since and time.monotonic() - self._failed_at > _UNWELL_S
         return None if is_over else self._error
+
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the writer."""
+        return self._jobs.qsize()
 
     @property
     def is_writing(self) -> bool:
@@ -167,7 +174,9 @@ class Database:
         started = time.perf_counter()
         with self._connection.begin():
             results = [job.work(self._connection) for job in jobs]
-        self.commit_ms.append((time.perf_counter() - started) * 1000)
+        took_s = time.perf_counter() - started
+        self.commit_ms.append(took_s * 1000)
+        self.on_commit(took_s)
         self.last_commit_at = time.time()
         self._succeeded_since = True
         return results
@@ -214,3 +223,7 @@ class Database:
             ErrorCode.STORE_UNAVAILABLE,
             f"The database refused: {reason}. Nothing was changed; look at the disk of BOT_DATA_DIR.",
         )
+
+
+def _nobody_measures(_took_s: float) -> None:
+    pass

@@ -382,6 +382,8 @@ class Executor:
 
     def _tell(self, row: dict[str, Any]) -> None:
         view = order_view(row)
+        # An entry's reason stands in its signal's line.
+        why = view.reason if view.purpose == "exit" else None
         log.info(
             "Order %s %s %s %s at %s: %s%s",
             view.purpose,
@@ -391,6 +393,7 @@ class Executor:
             view.trigger_price or view.limit_price,
             view.status,
             f" ({view.error})" if view.error else "",
+            extra={"order": view.order_id, "oid": view.oid, "signal": view.signal_id, "reason": why},
         )
         self._observer.on_order(view)
 

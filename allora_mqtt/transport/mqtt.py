@@ -84,6 +84,8 @@ class MqttLink:
         self._lost = asyncio.Event()
         self._lost_reason = ""
         self._sent: dict[int, asyncio.Future[None]] = {}
+        self.connections = 0
+        """How often the subscriptions have come to stand."""
         self.last_error: str | None = None
         """Why the connection is down or was last lost; None when it never was."""
 
@@ -204,6 +206,7 @@ class MqttLink:
         finally:
             misc.cancel()
         self._up = True
+        self.connections += 1
         self._version_known = True
         self.last_error = None
         log.info("Connected to the MQTT broker %s (MQTT %s)", self._endpoint, self.protocol)

@@ -120,6 +120,27 @@ def test_the_database_lies_in_the_data_folder_unless_said_otherwise(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("given", "bind"),
+    [
+        (None, None),
+        ("", None),
+        ("9464", "127.0.0.1:9464"),
+        (9464, "127.0.0.1:9464"),
+        ("0.0.0.0:9464", "0.0.0.0:9464"),
+        ("[::1]:9464", "[::1]:9464"),
+    ],
+)
+def test_metrics_are_served_to_this_machine_unless_said_otherwise(given: object, bind: str | None) -> None:
+    assert BotSettings.model_validate({"metrics_bind": given}).metrics_bind == bind
+
+
+@pytest.mark.parametrize("given", ["metrics", "host:", ":9464", "host:70000", "99999", True])
+def test_a_place_for_metrics_that_cannot_be_meant_is_refused(given: object) -> None:
+    with pytest.raises(ValidationError, match="HOST:PORT"):
+        BotSettings.model_validate({"metrics_bind": given})
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", {}),

@@ -109,8 +109,8 @@ class NotingHandlers:
         self.prepared.append(body)
         return None
 
-    def apply(self, old: Desired, new: Desired, *, may_trade: bool) -> None:
-        del old, new
+    def apply(self, old: Desired, new: Desired, *, may_trade: bool, command_seq: int | None = None) -> None:
+        del old, new, command_seq
         self.trading.append(may_trade)
 
 
