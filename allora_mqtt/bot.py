@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import aiohttp
@@ -30,6 +30,7 @@ from allora_mqtt.control.reporter import Identity, Reporter, new_instance_id
 from allora_mqtt.control.spool import Spool
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
+from allora_mqtt.control.trust import Trust
 from allora_mqtt.dealing import build_engine, build_hyperliquid
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.protocol import spool as spooled
@@ -222,7 +223,13 @@ async def _build(
     )
     policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
     dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
-    inbox = Inbox(topics, journal, dispatcher, outbox, _now, clear_mailbox=settings.mqtt.clear_retained_commands)
+    trust = Trust(
+        settings.mqtt.command_keys,
+        settings.mqtt.unsigned_commands,
+        timedelta(seconds=settings.mqtt.command_window_s),
+    )
+    reporter.refused = lambda: trust.counts
+    inbox = Inbox(topics, journal, dispatcher, outbox, trust, _now, clear_mailbox=settings.mqtt.clear_retained_commands)
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
     spool = Spool(SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from allora_mqtt.protocol.commands import Symbol, TopicId
 from allora_mqtt.protocol.errors import Rejected
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings, hard_limit_name
+from allora_mqtt.protocol.signed import Keys
 from allora_mqtt.protocol.topics import BASE_PATTERN, SYMBOL_PATTERN, Topics
 
 MAINNET_URL: Final = "https://api.hyperliquid.xyz"
@@ -122,6 +123,13 @@ class MqttSettings(_Group):
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     session_expiry_s: Annotated[int, Field(ge=60, le=0xFFFFFFFE)] = 604_800
     clear_retained_commands: bool = True
+    command_secret: SecretStr | None = None
+    """Who may command: a secret, or several as `alice:secret,node-red:other`; unset: signatures are not looked at."""
+    command_secret_file: Path | None = None
+    command_window_s: Annotated[int, Field(ge=60, le=31_536_000)] = 604_800
+    """How old a signed command may be, unless it takes risk away; as long as the broker keeps what waits."""
+    unsigned_commands: Literal["refuse", "reduce_risk"] = "refuse"
+    """What becomes of unsigned commands where there is a secret; `reduce_risk` lets STANDBY, OFF, flatten … through."""
     discovery: bool = True
     """Whether Home Assistant is told of the bot."""
     discovery_prefix: str = "homeassistant"
@@ -134,7 +142,14 @@ class MqttSettings(_Group):
     @model_validator(mode="before")
     @classmethod
     def _read_files(cls, values: object) -> object:
-        return _from_file(values, "password")
+        return _from_file(_from_file(values, "password"), "command_secret")
+
+    @field_validator("command_secret")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Keys.parse(value.get_secret_value())
+        return value
 
     @field_validator("base_topic")
     @classmethod
@@ -165,6 +180,11 @@ class MqttSettings(_Group):
     def effective_port(self) -> int:
         """The port: 1883, or 8883 with TLS, where none is set."""
         return self.port or (8883 if self.tls else 1883)
+
+    @property
+    def command_keys(self) -> Keys | None:
+        """Whose commands are taken, and what commands from here are signed with; None where nothing is signed."""
+        return None if self.command_secret is None else Keys.parse(self.command_secret.get_secret_value())
 
     @property
     def effective_client_id(self) -> str:

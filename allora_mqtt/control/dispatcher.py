@@ -282,10 +282,11 @@ class Dispatcher:
         )
         self._outbox.event(self._topics.event(Event.COMMAND), note)
         log.info(
-            "Command %s %s from %s: %s",
+            "Command %s %s from %s%s: %s",
             response.name,
             response.id or accepted.seq,
             response.source or "?",
+            f" (signed by {response.signed_by})" if response.signed_by else "",
             response.status,
         )
 
@@ -326,6 +327,7 @@ class Dispatcher:
             executed_at=self._clock(),
             duration_ms=round((time.perf_counter() - started) * 1000, 3),
             revision=self.desired.revision if revision is None else revision,
+            signed_by=accepted.parsed.signed_by,
         )
 
     def _keep(self, task: asyncio.Task[Any], among: set[asyncio.Task[Any]]) -> None:

@@ -6,11 +6,14 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Float, Select, Table, cast, delete, func, select
 
+from allora_mqtt.protocol.errors import ErrorCode
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.schema import equity, signals
+from allora_mqtt.store.schema import bot_commands, equity, signals
 
 _SIGNALS_KEPT: Final = timedelta(days=30)
 _EQUITY_IN_FULL: Final = timedelta(days=30)
+_STRANGERS_KEPT: Final = 10_000
+"""Commands that were refused for their signature, and repetitions of others: anybody may send them without end."""
 _LOOK: Final = 20_000
 """Rows that are held in memory at once."""
 _BATCH: Final = 500
@@ -18,7 +21,9 @@ _BATCH: Final = 500
 
 
 async def tidy(database: Database, now: datetime) -> int:
-    """Remove old signals that led to nothing, and thin the old part of the equity curve; all else stays for ever.
+    """Remove old signals that led to nothing, thin the old part of the equity curve, and bound what strangers sent.
+
+    All else stays for ever: the ids of commands above all, by which a repetition is known.
 
     Of each hour of the curve that is older than 30 days the lowest, the highest and the newest point stay.
 
@@ -30,6 +35,7 @@ async def tidy(database: Database, now: datetime) -> int:
     """
     old_signals = select(signals.c.signal_id).where(signals.c.at < now - _SIGNALS_KEPT, signals.c.acted.is_(False))
     removed = await _remove(database, signals, signals.c.signal_id, old_signals)
+    removed += await _remove(database, bot_commands, bot_commands.c.seq, _of_strangers())
     return removed + await _remove(database, equity, equity.c.at, _thinned_out(now - _EQUITY_IN_FULL))
 
 
@@ -58,3 +64,13 @@ def _thinned_out(before: datetime) -> Select[Any]:
     ).where(equity.c.at < before)
     inner = points.subquery()
     return select(inner.c.at).where(inner.c.lowest > 1, inner.c.highest > 1, inner.c.newest > 1)
+
+
+def _of_strangers() -> Select[Any]:
+    """Select the commands that go: answered, of no effect, with no id of their own, and not among the newest."""
+    codes = (ErrorCode.NOT_SIGNED.value, ErrorCode.BAD_SIGNATURE.value, ErrorCode.STALE_SIGNATURE.value)
+    which = select(bot_commands.c.seq).where(
+        bot_commands.c.answered.is_(True),
+        bot_commands.c.duplicate_of.is_not(None) | bot_commands.c.error_code.in_(codes),
+    )
+    return which.order_by(bot_commands.c.seq.desc()).offset(_STRANGERS_KEPT)
