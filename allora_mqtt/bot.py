@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -81,6 +82,8 @@ def run(loaded: Loaded) -> int:
     Returns:
         The process's exit code: 0 after an orderly end, 2 when it could not start.
     """
+    # What the bot writes is for its own user: books, backups, and what it obeys in the spool.
+    os.umask(0o077)
     logs.configure(loaded.settings.bot.log_format, loaded.settings.bot.log_level)
     for warning in loaded.warnings:
         log.warning("%s", warning)

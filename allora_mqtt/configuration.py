@@ -21,7 +21,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from allora_mqtt.settings import Settings
+from allora_mqtt.settings import DatabaseUrl, Settings
+
+_READ: Final = stat.S_IRGRP | stat.S_IROTH
+_CHANGED: Final = stat.S_IWGRP | stat.S_IWOTH
 
 ENV_FILE: Final = Path(".env")
 TOML_FILE: Final = Path("allora-mqtt.toml")
@@ -150,11 +153,13 @@ def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, t
 
 
 def _open_secrets(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
-    """Tell of files with secrets that others on this machine can read."""
+    """Tell of files with secrets that others on this machine can read or change."""
     found: dict[Path, list[str]] = {}
+    if settings.mqtt.tls_key is not None and settings.mqtt.tls_key.is_file():
+        found[settings.mqtt.tls_key] = ["MQTT_TLS_KEY"]
     for group_name, group in settings:
         for key, value in group:
-            if not isinstance(value, SecretStr):
+            if not isinstance(value, SecretStr) or (isinstance(value, DatabaseUrl) and not value.holds_password):
                 continue
             name = f"{group_name}_{key}".upper()
             file = getattr(group, f"{key}_file", None)
@@ -164,8 +169,10 @@ def _open_secrets(settings: Settings, origins: Mapping[str, str]) -> Iterator[st
                 found.setdefault(Path(origins[name]), []).append(name)
     for file, names in found.items():
         mode = stat.S_IMODE(file.stat().st_mode)
-        if mode & (stat.S_IRGRP | stat.S_IROTH):
-            yield f"{file} holds {' and '.join(names)} and can be read by others (mode {mode:o}): chmod 600 {file}."
+        can = [word for word, bits in (("read", _READ), ("changed", _CHANGED)) if mode & bits]
+        if can:
+            held = f"{file} holds {' and '.join(names)} and can be {' and '.join(can)} by others"
+            yield f"{held} (mode {mode:o}): chmod 600 {file}."
 
 
 def _grouped(flat: Mapping[str, object]) -> dict[str, dict[str, object]]:

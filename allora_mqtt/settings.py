@@ -63,6 +63,24 @@ def _from_file(values: object, name: str) -> object:
         raise ValueError(f"{shown} cannot be read: {_why(error)}") from None
 
 
+class DatabaseUrl(SecretStr):
+    """The address of a database, which is shown without the password in it."""
+
+    @property
+    def holds_password(self) -> bool:
+        """Whether somebody who reads it can open the database with it."""
+        return self._display() != self.get_secret_value()
+
+    def _display(self) -> str:
+        engine, _, rest = self.get_secret_value().partition("://")
+        address, mark, query = rest.partition("?")
+        login, at, place = address.rpartition("@")
+        user, colon, _ = login.partition(":")
+        # A driver takes passwords from the query too, under more names than can be known here.
+        hidden = "?…" if query and engine != "sqlite" else f"{mark}{query}"
+        return f"{engine}://{user}{':***' if colon else ''}{at}{place}{hidden}"
+
+
 def _is_base_url(text: str) -> str:
     """Accept the address of a server, and nothing behind it."""
     parts = urlsplit(text)
@@ -217,7 +235,8 @@ class BotSettings(_Group):
     network: Network = Network.SIM
     default_mode: DefaultMode = DefaultMode.STANDBY
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("allora-mqtt"))
-    database_url: str | None = None
+    database_url: DatabaseUrl | None = None
+    database_url_file: Path | None = None
     heartbeat_interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 5
     waiting_activation: Literal["run", "fresh", "reject"] = "run"
     command_max_age_s: Annotated[float, Field(ge=1)] = 60
@@ -238,17 +257,23 @@ class BotSettings(_Group):
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_files(cls, values: object) -> object:
+        return _from_file(values, "database_url")
+
     @field_validator("database_url")
     @classmethod
-    def _known_engine(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith("sqlite:///"):
+    def _known_engine(cls, value: DatabaseUrl | None) -> DatabaseUrl | None:
+        if value is not None and not value.get_secret_value().startswith("sqlite:///"):
             raise ValueError("only sqlite:///… is supported")
         return value
 
     @property
     def effective_database_url(self) -> str:
         """The database: `bot.sqlite3` in the data folder where none is set."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'bot.sqlite3'}"
+        given = self.database_url
+        return f"sqlite:///{self.data_dir / 'bot.sqlite3'}" if given is None else given.get_secret_value()
 
 
 class DefaultSettings(_Group):
@@ -334,7 +359,7 @@ class AlloraSettings(_Group):
             raise ValueError("it holds characters that no key has; copy it again")
         return value
 
-    @field_validator("chain_url")
+    @field_validator("base_url", "chain_url")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:
         if value is not None:

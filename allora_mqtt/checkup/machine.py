@@ -11,6 +11,7 @@ from typing import Final
 
 from allora_mqtt import __version__
 from allora_mqtt.checkup.findings import Finding, Verdict
+from allora_mqtt.protocol import spool
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION
 from allora_mqtt.settings import Settings
 
@@ -22,7 +23,7 @@ _SDK: Final = "hyperliquid-python-sdk"
 
 def look_around(settings: Settings) -> list[Finding]:
     """Judge this machine."""
-    return [_versions(), *_data_folder(settings.bot.data_dir)]
+    return [_versions(), *_data_folder(settings.bot.data_dir), *_permissions(settings)]
 
 
 def _versions() -> Finding:
@@ -36,7 +37,7 @@ def _versions() -> Finding:
 
 def _data_folder(folder: Path) -> Iterator[Finding]:
     try:
-        mode = stat.S_IMODE(folder.stat().st_mode)
+        folder.stat()
     except FileNotFoundError:
         yield Finding("data folder", Verdict.GOOD, f"{folder} is not there yet; the first start makes it")
         return
@@ -57,9 +58,33 @@ def _data_folder(folder: Path) -> Iterator[Finding]:
         yield Finding("data folder", Verdict.ODD, said, "Make room before the disk is full.")
     else:
         yield Finding("data folder", Verdict.GOOD, said)
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        said = f"others can write into {folder} (mode {mode:o}): who writes there commands the bot"
-        yield Finding("permissions", Verdict.BAD, said, f"chmod 700 {folder}")
+
+
+def _permissions(settings: Settings) -> Iterator[Finding]:
+    """Judge who else on this machine can read the books, or write what the bot obeys."""
+    folder = settings.bot.data_dir
+    if not os.access(folder, os.R_OK | os.X_OK):
+        # That it is not there, or not for us, is told of above.
+        return
+    kept = [folder, *(folder / spool.FOLDER).glob("*"), *folder.glob("*.sqlite3*"), *(folder / "backups").glob("*")]
+    named = settings.bot.effective_database_url.removeprefix("sqlite:///")
+    elsewhere = Path(named) if settings.bot.database_url is not None and "://" not in named else None
+    open_paths = {path: path.stat().st_mode for path in kept if path.exists() and _is_reached(folder)}
+    if elsewhere is not None and elsewhere.exists():
+        open_paths[elsewhere] = elsewhere.stat().st_mode
+    for path, mode in open_paths.items():
+        shown = f"(mode {stat.S_IMODE(mode):o})"
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            said = f"others can write {path} {shown}: who writes there commands the bot, or changes what it knows"
+            yield Finding("permissions", Verdict.BAD, said, f"chmod go-rwx {path}")
+        elif mode & (stat.S_IRGRP | stat.S_IROTH):
+            said = f"others can read {path} {shown}: commands, positions and money are in there"
+            yield Finding("permissions", Verdict.ODD, said, f"chmod go-rwx {path}")
+
+
+def _is_reached(folder: Path) -> bool:
+    """Whether others get into a folder; what is inside one that is closed to them needs no look."""
+    return bool(folder.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 def _backups(folder: Path) -> str:

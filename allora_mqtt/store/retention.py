@@ -20,12 +20,17 @@ _BATCH: Final = 500
 """Rows in one transaction: commands wait for no more than that."""
 
 
-async def tidy(database: Database, now: datetime) -> int:
+async def tidy(database: Database, now: datetime, strangers_kept: int = _STRANGERS_KEPT) -> int:
     """Remove old signals that led to nothing, thin the old part of the equity curve, and bound what strangers sent.
 
     All else stays for ever: the ids of commands above all, by which a repetition is known.
 
     Of each hour of the curve that is older than 30 days the lowest, the highest and the newest point stay.
+
+    Args:
+        database: holds the books.
+        now: the time.
+        strangers_kept: how many commands stay that were refused for their signature or repeat others.
 
     Returns:
         How many rows were removed.
@@ -35,7 +40,7 @@ async def tidy(database: Database, now: datetime) -> int:
     """
     old_signals = select(signals.c.signal_id).where(signals.c.at < now - _SIGNALS_KEPT, signals.c.acted.is_(False))
     removed = await _remove(database, signals, signals.c.signal_id, old_signals)
-    removed += await _remove(database, bot_commands, bot_commands.c.seq, _of_strangers())
+    removed += await _remove(database, bot_commands, bot_commands.c.seq, _of_strangers(strangers_kept))
     return removed + await _remove(database, equity, equity.c.at, _thinned_out(now - _EQUITY_IN_FULL))
 
 
@@ -66,11 +71,11 @@ def _thinned_out(before: datetime) -> Select[Any]:
     return select(inner.c.at).where(inner.c.lowest > 1, inner.c.highest > 1, inner.c.newest > 1)
 
 
-def _of_strangers() -> Select[Any]:
+def _of_strangers(kept: int) -> Select[Any]:
     """Select the commands that go: answered, of no effect, with no id of their own, and not among the newest."""
     codes = (ErrorCode.NOT_SIGNED.value, ErrorCode.BAD_SIGNATURE.value, ErrorCode.STALE_SIGNATURE.value)
     which = select(bot_commands.c.seq).where(
         bot_commands.c.answered.is_(True),
         bot_commands.c.duplicate_of.is_not(None) | bot_commands.c.error_code.in_(codes),
     )
-    return which.order_by(bot_commands.c.seq.desc()).offset(_STRANGERS_KEPT)
+    return which.order_by(bot_commands.c.seq.desc()).offset(kept)

@@ -73,7 +73,7 @@ def _over_mqtt(invocation: Invocation, loaded: Loaded) -> list[Finding]:
 
 def _configuration(loaded: Loaded) -> Finding:
     if loaded.warnings:
-        return Finding("configuration", Verdict.ODD, " ".join(loaded.warnings), "Rename or remove these settings.")
+        return Finding("configuration", Verdict.ODD, " ".join(loaded.warnings), "Each says what to do about it.")
     return Finding("configuration", Verdict.GOOD, f"settings given: {len(loaded.origins)}; the rest are defaults")
 
 

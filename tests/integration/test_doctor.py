@@ -212,6 +212,23 @@ def test_a_data_folder_that_others_can_write_to_or_nobody(doctor: Doctor, tmp_pa
     assert "data folder" in verdicts(doctor())
 
 
+def test_books_that_others_can_read_and_a_spool_that_they_can_write(doctor: Doctor, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "spool" / "pending").mkdir(parents=True)
+    (data / "bot.sqlite3").write_text("")
+    (data / "bot.sqlite3").chmod(0o644)
+    (data / "spool" / "pending").chmod(0o770)
+    data.chmod(0o700)
+    assert doctor().get("permissions") is None, "nobody gets in"
+    data.chmod(0o711)
+    found = doctor()["permissions"]
+    assert (found["verdict"], str(data / "spool" / "pending") in found["said"]) == ("problem", True)
+    (data / "spool" / "pending").chmod(0o700)
+    found = doctor()["permissions"]
+    assert (found["verdict"], "others can read" in found["said"]) == ("warning", True)
+    assert found["remedy"] == f"chmod go-rwx {data / 'bot.sqlite3'}"
+
+
 def test_the_table_for_people(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
     del doctor
     assert main(["doctor", "--timeout", "0.5"]) == 4
