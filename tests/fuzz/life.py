@@ -105,6 +105,7 @@ class Life:
 
     def __init__(self, folder: TemporaryDirectory[str], trust: Trust) -> None:
         self._folder = folder
+        self.trust = trust
         self.clock = clock = Clock()
         self.topics = topics = Topics("bot")
         self.wire = EchoWire(topics)
