@@ -149,7 +149,7 @@ def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, t
         raise SettingsError(problems) from None
     if problems:
         raise SettingsError(problems)
-    return Loaded(settings, origins, (*warnings, *_open_secrets(settings, origins)))
+    return Loaded(settings, origins, (*warnings, *_open_secrets(settings, origins), *_mute_buttons(settings, origins)))
 
 
 def _open_secrets(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
@@ -173,6 +173,18 @@ def _open_secrets(settings: Settings, origins: Mapping[str, str]) -> Iterator[st
         if can:
             held = f"{file} holds {' and '.join(names)} and can be {' and '.join(can)} by others"
             yield f"{held} (mode {mode:o}): chmod 600 {file}."
+
+
+def _mute_buttons(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
+    """Tell of it before somebody finds out in an emergency, unless it is what was asked for."""
+    mqtt = settings.mqtt
+    is_asked_for = "MQTT_UNSIGNED_COMMANDS" in origins
+    if mqtt.command_secret is not None and mqtt.discovery and mqtt.unsigned_commands == "refuse" and not is_asked_for:
+        yield (
+            "MQTT_COMMAND_SECRET is set, and Home Assistant cannot sign: none of its buttons works, nor its STANDBY. "
+            "MQTT_UNSIGNED_COMMANDS=reduce_risk lets STANDBY, OFF, close and flatten through unsigned; set it to "
+            "refuse if this is what you want."
+        )
 
 
 def _grouped(flat: Mapping[str, object]) -> dict[str, dict[str, object]]:

@@ -143,8 +143,9 @@ class Trust:
             if parsed.error is not None and parsed.error.code in {ErrorCode.BAD_SIGNATURE, ErrorCode.TOO_LARGE}:
                 raise parsed.error
             message = (
-                "This bot takes signed commands only. Send it with `allora-mqtt`, or sign it as docs/signing.md says; "
-                "MQTT_UNSIGNED_COMMANDS=reduce_risk would let STANDBY, OFF, close and flatten through unsigned."
+                "This bot takes signed commands only. Set MQTT_COMMAND_SECRET for `allora-mqtt` as the bot has it, or "
+                "sign as docs/signing.md says. MQTT_UNSIGNED_COMMANDS=reduce_risk lets STANDBY, OFF, close and flatten "
+                "through unsigned."
             )
             raise Rejected(ErrorCode.NOT_SIGNED, message)
         keys.check(parsed.proof, topic)

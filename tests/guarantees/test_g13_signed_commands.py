@@ -194,6 +194,9 @@ def test_a_refusal_says_what_to_do_and_is_in_the_history(where: str, tmp_path: P
         assert wrong.returncode != 0
         assert "No sender 'default' is known here" in wrong.stderr
         assert here.mode() == "ACTIVE"
+        found = json.loads(here.here.bot.cli("doctor", "--json").stdout)["findings"]
+        (ping,) = (each for each in found if each["what"] == "ping")
+        assert (ping["verdict"], "MQTT_COMMAND_SECRET" in ping["said"] + ping["remedy"]) == ("problem", True)
 
 
 @WHERE

@@ -578,3 +578,16 @@ def test_an_env_file_with_a_secret_that_others_can_read_is_told(place: Place) ->
     assert "chmod 600 .env" in warning
     Path(".env").chmod(0o600)
     assert load().warnings == ()
+
+
+def test_who_signs_is_told_that_home_assistant_cannot(place: Place) -> None:
+    secret = SECRETS["MQTT_COMMAND_SECRET"]
+    place.environment(MQTT_COMMAND_SECRET=secret)
+    (warning,) = load().warnings
+    assert "MQTT_UNSIGNED_COMMANDS=reduce_risk" in warning
+    for answer in (
+        {"MQTT_UNSIGNED_COMMANDS": "refuse"},
+        {"MQTT_UNSIGNED_COMMANDS": "reduce_risk"},
+        {"MQTT_DISCOVERY": "false"},
+    ):
+        assert load({**answer}).warnings == ()

@@ -179,3 +179,9 @@ def test_a_setting_that_cannot_be_used_is_told_of_without_repeating_it(text: str
 def test_nothing_shows_a_secret() -> None:
     assert repr(ALICE) == "Keys(alice)"
     assert SECRET not in f"{ALICE} {Keys.parse(SECRET)!r}"
+
+
+def test_the_example_in_the_docs() -> None:
+    text = (ROOT / "docs/signing.md").read_text()
+    (payload,) = re.findall(r"^```json\n(.+)\n```$", text, re.MULTILINE)
+    assert checked(Keys.parse(SECRET), "bot/mode/set", payload.encode()) == "default"
