@@ -2,8 +2,9 @@
 
 import json
 import random
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,7 +107,7 @@ class Scene:
 
 
 @contextmanager
-def scene(where: str, folder: Path, **settings: str) -> Iterator[Scene]:
+def scene(where: str, folder: Path, default_mode: str = "STANDBY") -> Iterator[Scene]:
     with ExitStack() as stack:
         mosquitto = None
         if where.startswith("mosquitto"):
@@ -116,8 +117,16 @@ def scene(where: str, folder: Path, **settings: str) -> Iterator[Scene]:
             mosquitto.start()
             stack.callback(mosquitto.stop)
         version = where.rpartition(" ")[2]
-        settings = {"DEFAULT_ACTIVE_CRYPTOS": _COINS, "MQTT_COMMAND_SECRET": SETTING, **settings}
-        here = stack.enter_context(standing(folder, mosquitto, version, **settings))
+        here = stack.enter_context(
+            standing(
+                folder,
+                mosquitto,
+                version,
+                DEFAULT_ACTIVE_CRYPTOS=_COINS,
+                MQTT_COMMAND_SECRET=SETTING,
+                BOT_DEFAULT_MODE=default_mode,
+            )
+        )
         yield Scene(here, stack.enter_context(here.watcher()), chance(f"G13 {where}"))
 
 
@@ -201,7 +210,7 @@ def test_a_refusal_says_what_to_do_and_is_in_the_history(where: str, tmp_path: P
 
 @WHERE
 def test_a_standby_that_was_signed_while_the_bot_was_away_runs(where: str, tmp_path: Path) -> None:
-    with scene(where, tmp_path, BOT_DEFAULT_MODE="LAST") as here:
+    with scene(where, tmp_path, "LAST") as here:
         here.cli("mode", "active")
         here.here.bot.kill()
         here.send("mode/set", Keys({"bob": BOB}), "away", value="STANDBY")
@@ -226,17 +235,19 @@ def test_a_flood_of_forgeries_keeps_nobody_out_and_fills_no_disk(where: str, tmp
         counts = here.counts()
         assert here.mode() == "STANDBY"
         grown_kib = (_size_of(data) - size) // 1024
-        record("G13", f"flood, {where}", forged=counts["forged"], dropped=counts["dropped"], grown_kib=grown_kib)
+        rows, longest = _refused_in(data / "bot.sqlite3")
+        record("G13", f"flood, {where}", **counts, rows=rows, grown_kib=grown_kib)
         assert counts["dropped"] >= FLOOD * 0.9
-        assert grown_kib < 2048, "20 KB times many are not written down"
+        assert rows == FLOOD - counts["dropped"]
+        assert longest <= 512
+        assert grown_kib < FLOOD * 20 // 4, "20 KB times many are not written down"
 
 
 def test_the_stop_works_unsigned_where_that_is_wanted_and_nothing_else_does(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
-    settings = {"DEFAULT_ACTIVE_CRYPTOS": _COINS, "MQTT_COMMAND_SECRET": SETTING}
     with (
-        standing(tmp_path, mosquitto, "5", **settings, MQTT_UNSIGNED_COMMANDS="reduce_risk") as here,
+        standing(tmp_path, mosquitto, "5", MQTT_COMMAND_SECRET=SETTING, MQTT_UNSIGNED_COMMANDS="reduce_risk") as here,
         here.watcher() as watcher,
     ):
         assert here.bot.cli("mode", "active").returncode == 0
@@ -249,10 +260,17 @@ def test_the_stop_works_unsigned_where_that_is_wanted_and_nothing_else_does(
 
 
 def test_files_need_no_signature(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    settings = {"DEFAULT_ACTIVE_CRYPTOS": _COINS, "MQTT_COMMAND_SECRET": SETTING}
-    with standing(tmp_path, mosquitto, "5", **settings) as here:
+    with standing(tmp_path, mosquitto, "5", MQTT_COMMAND_SECRET=SETTING) as here:
         assert here.bot.cli("mode", "active", "--via", "spool").returncode == 0
 
 
 def _size_of(folder: Path) -> int:
     return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+
+
+def _refused_in(database: Path) -> tuple[int, int]:
+    """Return how many refused commands the journal holds, and the bytes of the longest."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        query = "select count(*), max(length(payload)) from bot_commands where error_code = 'BAD_SIGNATURE'"
+        rows, longest = connection.execute(query).fetchone()
+    return rows, longest

@@ -23,7 +23,8 @@ ALICE = Keys({"alice": SECRET})
 TOPICS = Topics("bots/alice")
 TOPIC = "bots/alice/mode/set"
 VECTORS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("signed_vectors.json").read_text())
-commands = st.sampled_from([SetMode, *ACTIONS.values()]).flatmap(instances)
+MODELS: list[type[Body]] = [SetMode, *ACTIONS.values()]
+commands: st.SearchStrategy[Body] = st.sampled_from(MODELS).flatmap(instances)
 
 
 def checked(keys: Keys, topic: str, payload: bytes) -> str:
