@@ -277,6 +277,7 @@ SECRETS = {
     "HL_SECRET_KEY": KEY,
     "ALLORA_API_KEY": CANARY,
     "REVIEWER_API_KEYS": CANARY,
+    "EMBEDDED_BROKER_USERS": f"alice:{CANARY}",
 }
 
 
@@ -306,6 +307,13 @@ def test_a_secrets_file_that_cannot_be_read_is_an_error(place: Place, name: str)
         (problem,) = problems()
         assert path in problem
         assert "cannot be read" in problem
+
+
+@pytest.mark.parametrize("name", [name for name in SECRETS if name != "MQTT_COMMAND_SECRET"])
+def test_an_empty_file_is_a_secret_that_is_not_set(place: Place, name: str) -> None:
+    place.environment(**{f"{name}_FILE": place.secret("\n")})
+    group, _, key = name.lower().partition("_")
+    assert getattr(getattr(load().settings, group), key) is None
 
 
 def test_a_secret_read_from_a_file_is_checked_like_any_other(place: Place) -> None:
@@ -591,3 +599,9 @@ def test_who_signs_is_told_that_home_assistant_cannot(place: Place) -> None:
         {"MQTT_DISCOVERY": "false"},
     ):
         assert load({**answer}).warnings == ()
+
+
+def test_an_empty_file_with_the_secret_of_commands_does_not_let_everybody_command(place: Place) -> None:
+    place.environment(MQTT_COMMAND_SECRET_FILE=place.secret(" \n"))
+    (problem,) = problems()
+    assert "is empty" in problem
