@@ -245,6 +245,7 @@ class EmbeddedSettings(_Group):
     broker_users: SecretStr | None = None
     """Who may log in, as `name:password,name:password`; each may do everything. Unset: everybody on this machine."""
     broker_users_file: Path | None = None
+    """The file that holds the users."""
 
     @model_validator(mode="before")
     @classmethod

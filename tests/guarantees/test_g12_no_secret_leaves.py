@@ -66,10 +66,11 @@ def secret_names() -> list[str]:
 def canaries(purpose: str) -> dict[str, str]:
     """Return a value for every secret that is found nowhere else; a private key where only that is taken."""
     rng = chance(f"g12 {purpose}")
-    return {
+    made = {
         name: f"0x{rng.randbytes(32).hex()}" if name == "HL_SECRET_KEY" else f"canary-{rng.randbytes(16).hex()}-Zz"
         for name in secret_names()
     }
+    return made | {name: f"alice:{made[name]}" for name in ("EMBEDDED_BROKER_USERS", "MQTT_COMMAND_SECRET")}
 
 
 def forms(secret: str) -> set[bytes]:
@@ -104,7 +105,8 @@ class Search:
     found: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._forms = {name: forms(secret) for name, secret in self.secrets.items()}
+        # Whose it is, which stands before the colon, is no secret.
+        self._forms = {name: forms(secret.rpartition(":")[2]) for name, secret in self.secrets.items()}
 
     def look(self, where: str, content: bytes | str) -> None:
         data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
@@ -251,7 +253,7 @@ def works(run: Run) -> None:
         watcher.command("mode/set", "response/mode", {"value": "ACTIVE"})
         until(lambda: watcher.json("positions"), "a position", _SOON_S)
         own = watcher.keys
-        watcher.keys = Keys.parse(run.secrets["MQTT_COMMAND_SECRET"][::-1])
+        watcher.keys = Keys({"alice": "not-" * 10})
         assert watcher.ask("ping")["error"]["code"] == "BAD_SIGNATURE"
         watcher.keys = own
         run.cli("mode", "active")
