@@ -260,6 +260,10 @@ def _toml(path: Path, problems: list[str]) -> dict[str, dict[str, object]]:
 def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
     name = "_".join(str(part) for part in error["loc"][:2]).upper()
     message = str(error["msg"]).removeprefix("Value error, ").removesuffix(".")
+    key, colon, rest = message.partition(": ")
+    if colon and key in _KEYS.get(name.lower(), ()):
+        # What a group says of one of its settings, once it has seen them all.
+        name, message = f"{name}_{key}".upper(), rest
     if error["type"] == "extra_forbidden":
         message = "there is no such setting"
     origin = f" ({origins[name]})" if name in origins else ""

@@ -191,7 +191,7 @@ class MqttSettings(_Group):
     def _is_not_open_by_mistake(self) -> Self:
         if self.command_secret_file is not None and self.command_secret is None:
             # An empty file is a secret that is not set elsewhere; here it would let anybody command.
-            raise ValueError("MQTT_COMMAND_SECRET_FILE names a file that is empty; put the secret there, or unset it")
+            raise ValueError("command_secret_file: the file is empty; put the secret there, or unset it")
         return self
 
     @field_validator("base_topic")

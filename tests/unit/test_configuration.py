@@ -604,4 +604,5 @@ def test_who_signs_is_told_that_home_assistant_cannot(place: Place) -> None:
 def test_an_empty_file_with_the_secret_of_commands_does_not_let_everybody_command(place: Place) -> None:
     place.environment(MQTT_COMMAND_SECRET_FILE=place.secret(" \n"))
     (problem,) = problems()
-    assert "is empty" in problem
+    assert problem.startswith("MQTT_COMMAND_SECRET_FILE: the file is empty; ")
+    assert problem.endswith("(environment).")
