@@ -24,7 +24,7 @@ from allora_mqtt.files import write_whole
 from allora_mqtt.settings import MAINNET_URL, TESTNET_URL, Network, Settings, mainnet_locked
 from allora_mqtt.simulator_process import SimulatorProcess, simulator_key
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.migrate import migrate
+from allora_mqtt.store.migrate import NewerSchema, migrate
 from allora_mqtt.transport.connection import Endpoint
 from allora_mqtt.transport.embedded_broker import EmbeddedBroker
 
@@ -168,9 +168,16 @@ async def broker(settings: Settings) -> AsyncIterator[Endpoint]:
 
 
 async def open_database(settings: Settings) -> Database:
-    """Bring the database to the present schema, after a backup, and open it."""
+    """Bring the database to the present schema, after a backup, and open it.
+
+    Raises:
+        CannotStart: a newer version of the program has written it.
+    """
     url = settings.bot.effective_database_url
-    backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", datetime.now(UTC))
+    try:
+        backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", datetime.now(UTC))
+    except NewerSchema as error:
+        raise CannotStart(str(error)) from error
     if backup is not None:
         log.info("The database was brought to the present schema; a copy of the old one is %s", backup)
     return Database(url)

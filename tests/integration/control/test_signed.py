@@ -173,7 +173,7 @@ async def test_of_what_strangers_sent_the_newest_stay(tmp_path: Path, clock: Clo
         bench.deliver(MODE, signed(clock, "ACTIVE", "a", source="again"))
         await bench.outcomes(14)
         await bench.quiet()
-        removed = await retention.tidy(bench.database, clock(), strangers_kept=5)
+        removed = await retention.tidy(bench.database, retention.Retention(), clock(), strangers_kept=5)
         assert removed == 13 - 5
         history = await bench.journal.history(99)
         assert [row["status"] for row in history] == ["DUPLICATE", *["REJECTED"] * 4, "EXECUTED"]
