@@ -32,6 +32,7 @@ from allora_mqtt.control.reporter import Identity, Reporter, new_instance_id
 from allora_mqtt.control.spool import Spool
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
+from allora_mqtt.control.trust import Trust
 from allora_mqtt.dealing import build_engine, build_hyperliquid
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.protocol import spool as spooled
@@ -87,6 +88,8 @@ def run(loaded: Loaded) -> int:
     Returns:
         The process's exit code: 0 after an orderly end, 2 when it could not start.
     """
+    # What the bot writes is for its own user: books, backups, and what it obeys in the spool.
+    os.umask(0o077)
     logs.configure(loaded.settings.bot.log_format, loaded.settings.bot.log_level)
     for warning in loaded.warnings:
         log.warning("%s", warning)
@@ -253,11 +256,18 @@ async def _build(
     )
     policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
     dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
+    trust = Trust(
+        settings.mqtt.command_keys,
+        settings.mqtt.unsigned_commands,
+        timedelta(seconds=settings.mqtt.command_window_s),
+    )
+    reporter.refused = lambda: trust.counts
     inbox = Inbox(
         topics,
         journal,
         dispatcher,
         outbox,
+        trust,
         _now,
         clear_mailbox=settings.mqtt.clear_retained_commands,
         restored_at=saved.restored_at,

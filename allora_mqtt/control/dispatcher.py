@@ -307,18 +307,19 @@ class Dispatcher:
             asked=None if accepted.parsed.body is None else brief(accepted.parsed.body),
         )
         self._outbox.event(self._topics.event(Event.COMMAND), note)
-        self._log(note)
+        self._log(note, response.signed_by)
 
     @staticmethod
-    def _log(ended: CommandEvent) -> None:
+    def _log(ended: CommandEvent, signed_by: str | None) -> None:
         """Write one line for a command; questions, which dashboards ask all the time, at the lowest level."""
         why = "" if ended.error is None else f" ({ended.error.code}: {ended.error.message})"
         log.log(
             logging.DEBUG if ended.name in QUESTIONS and ended.status is Status.EXECUTED else logging.INFO,
-            "Command %s%s from %s: %s%s",
+            "Command %s%s from %s%s: %s%s",
             ended.name,
             f" {ended.asked}" if ended.asked else "",
             ended.source or "?",
+            f" (signed by {signed_by})" if signed_by else "",
             ended.status,
             why,
             extra={"command": ended.seq, "command_id": ended.id},
@@ -361,6 +362,7 @@ class Dispatcher:
             executed_at=self._clock(),
             duration_ms=round((time.perf_counter() - started) * 1000, 3),
             revision=self.desired.revision if revision is None else revision,
+            signed_by=accepted.parsed.signed_by,
         )
 
     def _keep(self, task: asyncio.Task[Any], among: set[asyncio.Task[Any]]) -> None:

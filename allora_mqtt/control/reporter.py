@@ -41,6 +41,7 @@ from allora_mqtt.protocol.messages import (
     PositionClosed,
     Positions,
     SignalView,
+    SignedCommands,
     Warn,
 )
 from allora_mqtt.protocol.runtime import HardLimits, describe
@@ -118,6 +119,8 @@ class Reporter:
         """Another bot that was seen on this base topic."""
         self.key_warnings: list[Warn] = []
         """What is odd about the key that signs orders."""
+        self.refused: Callable[[], SignedCommands | None] = _nobody_is_refused
+        """Tells how many commands were not believed."""
         self.on_tripped: Callable[[str, str], None] = _no_trip
         self.on_tradable: Callable[[list[str]], None] = _no_symbols
         """Told which symbols can be switched on, each time that may have changed."""
@@ -367,6 +370,7 @@ class Reporter:
             last_order=self.last_order,
             breakers=self._breakers(),
             requests=views.requests(engine.feed.hyperliquid.figures()),
+            signed_commands=self.refused(),
             uptime_s=self._uptime_s(),
             version=self._identity.version,
             instance_id=self._identity.instance_id,
@@ -497,3 +501,7 @@ def _nobody_measures(_lag_s: float) -> None:
 
 def _no_trip(_name: str, _reason: str) -> None:
     pass
+
+
+def _nobody_is_refused() -> SignedCommands | None:
+    return None

@@ -70,6 +70,8 @@ class Response(Model):
     """How long running it took."""
     revision: int
     """The revision after it."""
+    signed_by: str | None = None
+    """The key id of who has signed the command, where the bot demands that."""
 
 
 class Availability(StrEnum):
@@ -412,6 +414,20 @@ class Requests(Model):
     """10,000, and one more for each USD traded. No entries when nearly all are used."""
 
 
+class SignedCommands(Model):
+    """How many commands were refused since the start, where the bot takes signed ones only."""
+
+    unsigned: int
+    forged: int
+    """Signed by nobody known, for another topic, or changed since."""
+    stale: int
+    """Signed too long ago to be told from a replay."""
+    replayed: int
+    """Signed commands that had come before, a sender's own second attempts among them."""
+    dropped: int
+    """Of all these, those that came too fast to be answered and written down."""
+
+
 class BotStatus(Model):
     """`<base>/status`: the one JSON for dashboards."""
 
@@ -439,6 +455,8 @@ class BotStatus(Model):
     """Those that are open."""
     requests: Requests | None = None
     """How much of HyperLiquid's request limits is used."""
+    signed_commands: SignedCommands | None = None
+    """None where anybody may command."""
     uptime_s: float
     version: str
     instance_id: str

@@ -31,7 +31,8 @@ from pydantic import BaseModel, SecretStr
 from allora_mqtt import logs
 from allora_mqtt.configuration import SettingsError, load
 from allora_mqtt.dealing import build_hyperliquid
-from allora_mqtt.settings import Settings
+from allora_mqtt.protocol.signed import Keys
+from allora_mqtt.settings import DatabaseUrl, Settings
 from allora_mqtt.simulator_process import simulator_key
 from allora_mqtt.surroundings import find_exchange
 from tests.guarantees.record import record
@@ -66,10 +67,11 @@ def secret_names() -> list[str]:
 def canaries(purpose: str) -> dict[str, str]:
     """Return a value for every secret that is found nowhere else; a private key where only that is taken."""
     rng = chance(f"g12 {purpose}")
-    return {
+    made = {
         name: f"0x{rng.randbytes(32).hex()}" if name == "HL_SECRET_KEY" else f"canary-{rng.randbytes(16).hex()}-Zz"
         for name in secret_names()
     }
+    return made | {name: f"alice:{made[name]}" for name in ("EMBEDDED_BROKER_USERS", "MQTT_COMMAND_SECRET")}
 
 
 def forms(secret: str) -> set[bytes]:
@@ -104,7 +106,8 @@ class Search:
     found: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._forms = {name: forms(secret) for name, secret in self.secrets.items()}
+        # Whose it is, which stands before the colon, is no secret.
+        self._forms = {name: forms(secret.rpartition(":")[2]) for name, secret in self.secrets.items()}
 
     def look(self, where: str, content: bytes | str) -> None:
         data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
@@ -195,6 +198,7 @@ class Run:
     def watch(self) -> Watcher:
         watcher = until(lambda: connected(self.broker_port), "the broker", _SOON_S)
         watcher.wait("availability", "online", _SOON_S)
+        watcher.keys = Keys.parse(self.secrets["MQTT_COMMAND_SECRET"])
         return watcher
 
     def cli(self, *words: str) -> None:
@@ -251,6 +255,11 @@ def works(run: Run) -> None:
         watcher.command("cryptos/set", "response/cryptos", {"value": {"BTC": 14, "ETH": 13}})
         watcher.command("mode/set", "response/mode", {"value": "ACTIVE"})
         until(lambda: watcher.json("positions"), "a position", _SOON_S)
+        own = watcher.keys
+        watcher.keys = Keys({"alice": "not-" * 10})
+        assert watcher.ask("ping")["error"]["code"] == "BAD_SIGNATURE"
+        watcher.keys = own
+        run.cli("mode", "active")
         for words in (
             ["doctor"],
             ["config", "show", "--local", "--json"],
@@ -302,6 +311,9 @@ def is_told_nonsense(run: Run) -> None:
         {"HL_SECRET_KEY": "", "HL_SECRET_KEY_FILE": run.secrets["HL_SECRET_KEY"]},
         {"BOT_NETWORK": "mainnet", "HL_BASE_URL": ""},
         {"ALLORA_API_KEY": run.secrets["ALLORA_API_KEY"] + "\N{EURO SIGN}"},
+        {"MQTT_COMMAND_SECRET": run.secrets["MQTT_COMMAND_SECRET"] + " 0"},
+        {"MQTT_COMMAND_SECRET": "", "MQTT_COMMAND_SECRET_FILE": run.secrets["MQTT_COMMAND_SECRET"]},
+        {"BOT_DATABASE_URL": f"mysql://bot:{run.secrets['MQTT_PASSWORD']}@127.0.0.1/bot"},
     ):
         run.bot.environment = good | wrong
         run.cli("run")
@@ -374,7 +386,12 @@ async def test_no_object_shows_a_secret(tmp_path: Path, monkeypatch: pytest.Monk
         vars(door),
         door._signer,
         exchange.wallet,
+        loaded.settings.mqtt.command_keys,
     ]
+    for query in ("", f"?password={secrets['MQTT_PASSWORD']}"):
+        address = DatabaseUrl(f"postgresql+psycopg://bot:{secrets['MQTT_PASSWORD']}@db/bot{query}")
+        bot = loaded.settings.bot.model_copy(update={"database_url": address})
+        shown += [address, bot, bot.model_dump(), bot.model_dump_json(), [*bot]]
     for _, group in loaded.settings:
         shown += [group, group.model_dump(), group.model_dump(mode="json"), group.model_dump_json()]
     shown += [loaded.settings.model_dump(mode="json"), loaded.settings.model_dump_json()]
@@ -448,4 +465,6 @@ def test_the_search_finds_what_it_looks_for() -> None:
     clean = Search(secrets)
     clean.look("here", Account.from_key(key).address)
     assert clean.found == []
-    assert {"HL_SECRET_KEY", "ALLORA_API_KEY", "MQTT_PASSWORD"} <= set(secrets)
+    assert set(secrets) >= {
+        "HL_SECRET_KEY", "ALLORA_API_KEY", "MQTT_PASSWORD", "MQTT_COMMAND_SECRET", "REVIEWER_API_KEYS"
+    }  # fmt: skip

@@ -116,7 +116,7 @@ def test_the_coins_for_home_assistant_are_symbols_and_sets() -> None:
 
 def test_the_database_lies_in_the_data_folder_unless_said_otherwise(tmp_path: Path) -> None:
     assert BotSettings(data_dir=tmp_path).effective_database_url == f"sqlite:///{tmp_path}/bot.sqlite3"
-    assert BotSettings(database_url="sqlite:////x.db").effective_database_url == "sqlite:////x.db"
+    assert BotSettings.model_validate({"database_url": "sqlite:////x.db"}).effective_database_url == "sqlite:////x.db"
 
 
 @pytest.mark.parametrize(

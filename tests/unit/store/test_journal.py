@@ -246,6 +246,7 @@ async def test_history_is_the_newest_commands_with_how_they_ended(journal: Journ
         "status": "REJECTED",
         "error": {"code": "BAD_VALUE", "message": "No."},
         "source": "cli:alice",
+        "signed_by": None,
         "channel": "mqtt",
         "received_at": "2026-11-20T10:00:00.123Z",
         "executed_at": "2026-11-20T10:00:01.000Z",
