@@ -256,11 +256,7 @@ async def _build(
     )
     policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
     dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
-    trust = Trust(
-        settings.mqtt.command_keys,
-        settings.mqtt.unsigned_commands,
-        timedelta(seconds=settings.mqtt.command_window_s),
-    )
+    trust = _trust(settings)
     reporter.refused = lambda: trust.counts
     inbox = Inbox(
         topics,
@@ -312,9 +308,7 @@ async def _build(
     reporter.on_tradable = look_at
     info = _info(loaded, identity, hyperliquid, engine.strategies)
     reporter.publish_info(info)
-    key_watch = None
-    if settings.bot.network in {Network.TESTNET, Network.MAINNET}:
-        key_watch = KeyWatch(hyperliquid, exchange.wallet.address, exchange.vault_address, reporter, info, _now)
+    key_watch = _key_watch(settings, exchange, hyperliquid, reporter, info)
     if desired.mode is Mode.ACTIVE:
         log.info("ACTIVE from the start: entries wait until the commands that wait at the broker have been read")
     handlers.apply(desired, desired, may_trade=False)
@@ -322,6 +316,19 @@ async def _build(
     return _Bot(
         hyperliquid, engine, inbox, spool, dispatcher, reporter, link, outbox, log_topics, key_watch, database, end
     )
+
+
+def _trust(settings: Settings) -> Trust:
+    mqtt = settings.mqtt
+    return Trust(mqtt.command_keys, mqtt.unsigned_commands, timedelta(seconds=mqtt.command_window_s))
+
+
+def _key_watch(
+    settings: Settings, exchange: Exchange, hyperliquid: Hyperliquid, reporter: Reporter, info: Info
+) -> KeyWatch | None:
+    if settings.bot.network not in {Network.TESTNET, Network.MAINNET}:
+        return None
+    return KeyWatch(hyperliquid, exchange.wallet.address, exchange.vault_address, reporter, info, _now)
 
 
 def _log_topics(settings: Settings, outbox: Outbox, topics: Topics, link: MqttLink) -> LogTopics | None:
