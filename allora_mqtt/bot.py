@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import platformdirs
@@ -39,11 +39,12 @@ from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt.settings import Network
-from allora_mqtt.simulator_process import SimulatorFailed
+from allora_mqtt.simulator_process import SimulatorFailed, SimulatorProcess
 from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.entries import Changes, Saved
 from allora_mqtt.store.journal import Journal
+from allora_mqtt.store.lease import Lease, LeaseLost
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.surroundings import (
     CannotStart,
@@ -51,6 +52,7 @@ from allora_mqtt.surroundings import (
     broker,
     find_exchange,
     keep_books_apart,
+    lease_of,
     only_bot_in,
     only_bot_on,
     open_database,
@@ -115,21 +117,67 @@ def run_broker(loaded: Loaded) -> int:
 
 async def _run(loaded: Loaded) -> None:
     settings = loaded.settings
+    with only_bot_in(settings.bot.data_dir):
+        while await _live(loaded):
+            if not settings.bot.pair:
+                raise CannotStart(
+                    "Another bot has taken over this one's database, which must not be; stop one of them."
+                )
+            log.warning("The other bot of the pair has taken over; this one stands by")
+
+
+async def _live(loaded: Loaded) -> bool:
+    """Run until the bot is told to end, or another bot takes its place; tell whether one has."""
+    settings = loaded.settings
+    is_replaced = False
     async with AsyncExitStack() as stack:
-        stack.enter_context(only_bot_in(settings.bot.data_dir))
         # The simulator comes up while the rest does.
         process = await stack.enter_async_context(simulator(settings))
         endpoint = await stack.enter_async_context(broker(settings))
-        database = await open_database(settings)
+        taking = asyncio.create_task(stack.enter_async_context(lease_of(settings)), name="taking the lease")
+        if not await _unless_told_to_end(taking):
+            return False
+        lease = taking.result()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                keeping = None if lease is None else tasks.create_task(lease.keep(), name="lease")
+                await _trade(loaded, process, endpoint, lease)
+                if keeping is not None:
+                    keeping.cancel()
+        except* LeaseLost:
+            is_replaced = True
+    return is_replaced
+
+
+async def _trade(loaded: Loaded, process: SimulatorProcess | None, endpoint: Endpoint, lease: Lease | None) -> None:
+    """Run as the only bot on its database, its data folder and its account."""
+    settings = loaded.settings
+    async with AsyncExitStack() as stack:
+        database = await open_database(settings, lease)
         stack.push_async_callback(database.close)
         exchange = await find_exchange(settings, process)
-        keep_books_apart(settings, exchange.traded_account)
+        await keep_books_apart(settings, exchange.traded_account, database)
         locks = platformdirs.user_runtime_path("allora-mqtt")
-        stack.enter_context(only_bot_on(exchange.traded_account, exchange.hyperliquid_url, locks))
+        stack.enter_context(
+            only_bot_on(exchange.traded_account, exchange.hyperliquid_url, locks, is_pair=settings.bot.pair)
+        )
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        bot = await _build(loaded, exchange, endpoint, database, session)
+        bot = await _build(loaded, exchange, endpoint, database, session, lease)
         stack.push_async_callback(bot.hyperliquid.close)
         await bot.run()
+
+
+async def _unless_told_to_end(waiting: asyncio.Task[Any]) -> bool:
+    """Wait for something; give it up and return False when the bot is told to end before."""
+    told = asyncio.create_task(_until_told_to_end(asyncio.Event()))
+    try:
+        await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        is_done = waiting.done()
+        for task in (told, waiting):
+            task.cancel()
+        await asyncio.wait({told, waiting})
+    return is_done
 
 
 @dataclass(slots=True)
@@ -172,7 +220,12 @@ class _Bot:
 
 
 async def _build(
-    loaded: Loaded, exchange: Exchange, endpoint: Endpoint, database: Database, session: aiohttp.ClientSession
+    loaded: Loaded,
+    exchange: Exchange,
+    endpoint: Endpoint,
+    database: Database,
+    session: aiohttp.ClientSession,
+    lease: Lease | None,
 ) -> _Bot:
     settings = loaded.settings
     journal, ledger, topics, outbox = Journal(database), Ledger(database), Topics(settings.mqtt.base_topic), Outbox()
@@ -195,7 +248,8 @@ async def _build(
     )
     if (newest := await ledger.newest_order()) is not None:
         reporter.last_order = order_view(newest)
-    hyperliquid = build_hyperliquid(settings, exchange)
+    is_in_charge = None if lease is None else lease.is_held
+    hyperliquid = build_hyperliquid(settings, exchange, is_in_charge)
     thoughts = build_signals(settings, desired.settings.strategy, database, hyperliquid, session, _new_id, _now)
     orders = Orders(desired.mode, desired.active, desired.settings)
     engine = await build_engine(
@@ -256,7 +310,9 @@ async def _build(
         *(Subscription(topic, is_essential=False) for topic in (() if discovery is None else discovery.topics)),
     ]
     will = Will(topics.availability, Availability.OFFLINE.value.encode())
-    link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard)
+    # The other bot of a pair has the same session, and must not lose it to one that knows nothing of it yet.
+    may_connect = is_in_charge if settings.bot.pair else None
+    link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard, may_connect)
     outbox.attach(link)
 
     def look_at(symbols: list[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mosquitto import MOSQUITTO, Mosquitto
+from tests.support.postgres import Postgres, running_postgres
 from tests.support.program import CHECKOUT
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,13 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     broker.start()
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL on a free port, for tests that leave it running."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Brings a database to the present schema, after a backup."""
 
+import logging
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -10,7 +11,11 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from allora_mqtt.database_url import is_postgresql
+from allora_mqtt.store import postgres
 from allora_mqtt.store.database import open_engine, sqlite_path
+
+log = logging.getLogger(__name__)
 
 
 def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
@@ -18,7 +23,7 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
 
     Args:
         url: the database.
-        backup_dir: where a SQLite file that is about to be upgraded is copied first.
+        backup_dir: where a database that is about to be upgraded is copied first.
         now: the time in the backup's name.
 
     Returns:
@@ -30,13 +35,15 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
     config = Config()
     config.set_main_option("script_location", "allora_mqtt.store:migrations")
     engine = open_engine(url)
+    if (schema := postgres.schema_of(url)) is not None:
+        postgres.make_schema(engine, schema)
     backup = None
     with engine.connect() as connection:
         present = MigrationContext.configure(connection).get_current_revision()
         if present == ScriptDirectory.from_config(config).get_current_head():
             return None
-    if path is not None and present is not None:
-        backup = _backup(path, backup_dir, now)
+    if present is not None:
+        backup = _dump(url, backup_dir, now) if path is None else _backup(path, backup_dir, now)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -44,9 +51,26 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
     return backup
 
 
-def _backup(path: Path, backup_dir: Path, now: datetime) -> Path:
+def _target(backup_dir: Path, now: datetime, suffix: str, stem: str = "bot") -> Path:
     backup_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    target = backup_dir / f"{path.stem}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}{path.suffix}"
+    return backup_dir / f"{stem}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}{suffix}"
+
+
+def _dump(url: str, backup_dir: Path, now: datetime) -> Path | None:
+    """Copy what is in PostgreSQL, if that can be done from here: an upgrade is one transaction there, copy or not."""
+    if not is_postgresql(url):
+        return None
+    target = _target(backup_dir, now, ".dump")
+    try:
+        postgres.dump(url, target)
+    except postgres.NoBackup as error:
+        log.warning("The database is upgraded without a copy of it in %s: %s", backup_dir, error)
+        return None
+    return target
+
+
+def _backup(path: Path, backup_dir: Path, now: datetime) -> Path:
+    target = _target(backup_dir, now, path.suffix, path.stem)
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
     return target
