@@ -5,7 +5,7 @@ import logging
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -129,7 +129,6 @@ async def _run(loaded: Loaded) -> None:
 async def _live(loaded: Loaded) -> bool:
     """Run until the bot is told to end, or another bot takes its place; tell whether one has."""
     settings = loaded.settings
-    is_replaced = False
     async with AsyncExitStack() as stack:
         # The simulator comes up while the rest does.
         process = await stack.enter_async_context(simulator(settings))
@@ -138,14 +137,28 @@ async def _live(loaded: Loaded) -> bool:
         if not await _unless_told_to_end(taking):
             return False
         lease = taking.result()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                keeping = None if lease is None else tasks.create_task(lease.keep(), name="lease")
-                await _trade(loaded, process, endpoint, lease)
-                if keeping is not None:
-                    keeping.cancel()
-        except* LeaseLost:
-            is_replaced = True
+        trading = _trade(loaded, process, endpoint, lease)
+        if lease is None:
+            await trading
+            return False
+        return await _as_long_as(lease, trading)
+
+
+async def _as_long_as(lease: Lease, trading: Coroutine[Any, Any, None]) -> bool:
+    """Keep the lease while the bot trades; tell whether another bot has taken it, which ends the trading."""
+    keeping = asyncio.create_task(lease.keep(), name="lease")
+    working = asyncio.create_task(trading, name="bot")
+    is_replaced = False
+    try:
+        await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
+        # A write may have learned of it before.
+        await (working if working.done() else keeping)
+    except* LeaseLost:
+        is_replaced = True
+    finally:
+        for task in (working, keeping):
+            task.cancel()
+            await asyncio.wait({task})
     return is_replaced
 
 
@@ -312,7 +325,7 @@ async def _build(
     will = Will(topics.availability, Availability.OFFLINE.value.encode())
     # The other bot of a pair has the same session, and must not lose it to one that knows nothing of it yet.
     may_connect = is_in_charge if settings.bot.pair else None
-    link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard, may_connect)
+    link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard, may_connect=may_connect)
     outbox.attach(link)
 
     def look_at(symbols: list[str]) -> None:

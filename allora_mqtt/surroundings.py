@@ -209,15 +209,15 @@ async def open_database(settings: Settings, lease: Lease | None = None) -> Datab
     while True:
         try:
             backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", datetime.now(UTC))
-            break
         except DBAPIError as error:
             if not is_gone(error):
                 raise
             log.warning("PostgreSQL is not there: %s; trying again", " ".join(str(error.orig).split()))
             await asyncio.sleep(_DATABASE_RETRY_S)
-    if backup is not None:
-        log.info("The database was brought to the present schema; a copy of the old one is %s", backup)
-    return Database(url, lease)
+        else:
+            if backup is not None:
+                log.info("The database was brought to the present schema; a copy of the old one is %s", backup)
+            return Database(url, lease)
 
 
 @contextmanager

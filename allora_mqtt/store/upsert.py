@@ -23,4 +23,5 @@ def add_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> 
     statement = dialect.insert(table).values(row)
     # Not every driver's count outlasts an INSERT by itself.
     kept = {"preserve_rowcount": True}
-    return connection.execute(statement.on_conflict_do_nothing(index_elements=keys), execution_options=kept).rowcount > 0
+    insertion = statement.on_conflict_do_nothing(index_elements=keys)
+    return connection.execute(insertion, execution_options=kept).rowcount > 0

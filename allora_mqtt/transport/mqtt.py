@@ -52,8 +52,8 @@ class MqttLink:
         subscriptions: what to subscribe to on each connect.
         will: published by the broker when the bot vanishes.
         listener: told what happens.
-        may_connect: whether to take the session now, which is another bot's too; None where it is nobody else's.
         jitter: returns a number from 0 to 1, for the backoff.
+        may_connect: whether to take the session now, which is another bot's too; None where it is nobody else's.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class MqttLink:
         subscriptions: Sequence[Subscription],
         will: Will,
         listener: Listener,
-        may_connect: Callable[[], bool] | None = None,
         jitter: Any = random.random,  # noqa: ANN401 - a callable without arguments
+        may_connect: Callable[[], bool] | None = None,
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint

@@ -206,10 +206,9 @@ def stormed(
 ) -> Iterator[Aftermath]:
     """Live through the day and look at what is left of it."""
     rng = chance(f"storm on {where}")
-    settings = {} if postgres is None else {"BOT_DATABASE_URL": postgres.url()}
     with ExitStack() as stack:
-        here = stack.enter_context(standing(folder, mosquitto, version, **settings))
-        audit = Audit(here.bot.folder / "data" / "bot.sqlite3" if postgres is None else postgres.url())
+        here = stack.enter_context(standing(folder, mosquitto, version, postgres=postgres))
+        audit = Audit(here.database)
         senders = [
             stack.enter_context(Sender(here.broker_port, f"storm-{number}", VERSIONS[version]))
             for number in range(CLIENTS)

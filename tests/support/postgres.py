@@ -76,12 +76,11 @@ class Postgres:
         secret.write_text(self.PASSWORD)
         if self._owner is not None:
             shutil.chown(secret, self._owner)
-        words = ["-D", self._data, "-U", "bot", "--auth=scram-sha-256", f"--pwfile={secret}", "-E", "UTF8", "-N"]
+        words = ["-D", str(self._data), "-U", "bot", "--auth=scram-sha-256", f"--pwfile={secret}", "-E", "UTF8", "-N"]
         # Texts are in another order there than on SQLite, unless the bot sees to it.
         words += ["--locale-provider=icu", "--icu-locale=en-US"]
-        subprocess.run(
-            [self._program("initdb"), *words], check=True, capture_output=True, timeout=120, user=self._owner
-        )
+        make = [self._program("initdb"), *words]
+        subprocess.run(make, check=True, capture_output=True, timeout=120, user=self._owner)
 
     def url(self, port: int | None = None) -> str:
         """Return the address of its database, directly or by way of another port."""

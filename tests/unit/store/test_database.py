@@ -225,7 +225,7 @@ async def test_a_full_disk_refuses_of_many_writes_only_those_it_has_no_room_for(
     assert keys(path) == {"small"}
 
 
-async def test_a_database_that_cannot_be_opened_is_unavailable_until_it_can(tmp_path: Place) -> None:
+async def test_a_database_that_cannot_be_opened_is_unavailable_until_it_can(tmp_path: Path) -> None:
     path = tmp_path / "unmounted" / "bot.sqlite3"
     database = Database(url_of(path))
     for doing in (database.write, database.read):
