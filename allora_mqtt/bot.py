@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import aiohttp
-import platformdirs
 from pydantic import JsonValue
 
 from allora_mqtt import __version__, logs
@@ -38,7 +37,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import Topics
-from allora_mqtt.settings import Network
+from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed, SimulatorProcess
 from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
@@ -57,6 +56,7 @@ from allora_mqtt.surroundings import (
     only_bot_on,
     open_database,
     simulator,
+    user_locks,
 )
 from allora_mqtt.thoughts import build_signals
 from allora_mqtt.trading.engine import Engine, Orders
@@ -72,6 +72,8 @@ log = logging.getLogger(__name__)
 
 _EXIT_CANNOT_START: Final = 2
 _STORE_RETRY_S: Final = 1.0
+_REMOVED_COINS: Final = "discovery_removed"
+"""In the store: coins that Home Assistant may not know to be gone."""
 _LIVES_REMEMBERED: Final = 50
 """The broker may have kept what one of them has published."""
 
@@ -170,9 +172,8 @@ async def _trade(loaded: Loaded, process: SimulatorProcess | None, endpoint: End
         stack.push_async_callback(database.close)
         exchange = await find_exchange(settings, process)
         await keep_books_apart(settings, exchange.traded_account, database)
-        locks = platformdirs.user_runtime_path("allora-mqtt")
         stack.enter_context(
-            only_bot_on(exchange.traded_account, exchange.hyperliquid_url, locks, is_pair=settings.bot.pair)
+            only_bot_on(exchange.traded_account, exchange.hyperliquid_url, user_locks(), is_pair=settings.bot.pair)
         )
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session, lease)
@@ -297,10 +298,8 @@ async def _build(
     reporter.on_tripped = _Trip(engine, dispatcher)
     hello = greeting(settings, endpoint.host, endpoint.port, desired.mode, program_name(), own_broker=endpoint.embedded)
     guard = StateGuard(topics, outbox, reporter, _now)
-    discovery = None
-    if settings.mqtt.discovery:
-        subject = as_shown(settings, identity.version, desired.settings, engine.strategies)
-        discovery = Discovery(subject, settings.mqtt.discovery_prefix, outbox)
+    discovery = _discovery(settings, identity, desired, engine.strategies, outbox, saved, journal)
+    if discovery is not None:
         reporter.on_cryptos = discovery.show
     switchboard = Switchboard(
         topics,
@@ -337,8 +336,30 @@ async def _build(
     key_watch = None
     if settings.bot.network in {Network.TESTNET, Network.MAINNET}:
         key_watch = KeyWatch(hyperliquid, exchange.wallet.address, exchange.vault_address, reporter, info, _now)
-    handlers.apply(desired, desired, may_trade=desired.mode is Mode.ACTIVE)
+    if desired.mode is Mode.ACTIVE:
+        log.info("ACTIVE from the start: entries wait until the commands that wait at the broker have been read")
+    handlers.apply(desired, desired, may_trade=False)
     return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, end)
+
+
+def _discovery(
+    settings: Settings,
+    identity: Identity,
+    desired: rules.Desired,
+    strategies: Strategies,
+    outbox: Outbox,
+    saved: Saved,
+    journal: Journal,
+) -> Discovery | None:
+    if not settings.mqtt.discovery:
+        return None
+    removed: list[str] = saved.state.get(_REMOVED_COINS, [])
+
+    async def store(symbols: list[str]) -> None:
+        await journal.save(Changes(state={_REMOVED_COINS: [*symbols]}), _now())
+
+    subject = as_shown(settings, identity.version, desired.settings, strategies)
+    return Discovery(subject, settings.mqtt.discovery_prefix, outbox, removed, store)
 
 
 async def _within_hard_limits(desired: rules.Desired, limits: HardLimits, journal: Journal) -> rules.Desired:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import platformdirs
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from pydantic import SecretStr
@@ -272,6 +274,14 @@ def _named(books: object) -> str:
             return f"{network} account {account}"
         case _:
             return "nobody knows whom (books.json cannot be read)"
+
+
+def user_locks() -> Path:
+    """Return the user's folder for locks, which is a temporary one where no session gives the user a better one."""
+    with warnings.catch_warnings():
+        # Root, containers and services have none, and there is nothing that they should do about it.
+        warnings.simplefilter("ignore", UserWarning)
+        return platformdirs.user_runtime_path("allora-mqtt")
 
 
 @contextmanager

@@ -79,6 +79,8 @@ class Dispatcher:
         self._changing = asyncio.Lock()
         self._overtaken_before = desired.mode_seq
         self._unwritten: list[Parsed] = []
+        self._mode_seq_at_start = desired.mode_seq
+        self._has_read_mailbox = False
         self._answering: set[int] = set()
         self.desired = desired
         """What holds now."""
@@ -121,6 +123,12 @@ class Dispatcher:
                 await self._bring_to_end(accepted)
             self._work.clear()
             await self._work.wait()
+
+    def mailbox_read(self) -> None:
+        """Let the mode of the start hold: every command that waited has been submitted, a STANDBY among them or not."""
+        if not self._has_read_mailbox:
+            self._has_read_mailbox = True
+            self._follow(self.desired, self.desired)
 
     def store_failed(self, parsed: Parsed) -> None:
         """A command cannot be written down: take its risk away all the same, if that is what it is for."""
@@ -256,7 +264,10 @@ class Dispatcher:
 
     def _follow(self, old: Desired, new: Desired) -> None:
         self.desired = new
-        may_trade = new.mode is Mode.ACTIVE and self._overtaken_before <= new.mode_seq and not self._unwritten
+        # An ACTIVE that nobody has said in this life may have been taken back while the bot was away.
+        holds = self._has_read_mailbox or new.mode_seq != self._mode_seq_at_start
+        is_newest = self._overtaken_before <= new.mode_seq and not self._unwritten
+        may_trade = new.mode is Mode.ACTIVE and holds and is_newest
         self._handlers.apply(old, new, may_trade=may_trade)
 
     def _answer(self, accepted: Accepted, response: Response) -> None:

@@ -351,6 +351,7 @@ class Inbox:
         self._note(partial(self._journal.mailbox_read, errors, newest, next(self._places)))
         for accepted in sorted(held, key=lambda waiting: waiting.seq):
             self._dispatcher.submit(replace(accepted, refusal=refused.get(accepted.seq)))
+        self._dispatcher.mailbox_read()
         # Clears that were lost with an earlier connection, or had to wait for this moment.
         for topic in self._handled.keys() - self._pending_by_topic.keys():
             self._clear(topic)

@@ -152,7 +152,12 @@ class Switchboard:
             self._discovery.on_lost()
 
     def _on_mailbox_read(self) -> None:
+        """Tell everybody, once a connection: mark and timer may both say so."""
+        if not self._reads_queue:
+            return
         self._reads_queue = False
+        if self._timer is not None:
+            self._timer.cancel()
         self._inbox.on_mailbox_read()
         self._guard.arm()
         if self._discovery is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from allora_mqtt.discovery.cryptos import symbol_of
 from allora_mqtt.discovery.device import encode
 from allora_mqtt.protocol.errors import Rejected
 from allora_mqtt.protocol.reading import decode
@@ -27,7 +28,18 @@ def next_message(present: bytes, wanted: Mapping[str, Any]) -> bytes | None:
         for key, (platform, is_bare) in _components_in(present).items()
         if not is_bare and (key not in components or components[key]["p"] != platform)
     }
-    return encode({**wanted, "cmps": {**components, **gone}}) if gone else final
+    # Those that go come first: while Home Assistant still builds one of the others, it reads no further than to that.
+    stay = {key: component for key, component in components.items() if key not in gone}
+    return encode({**wanted, "cmps": gone | stay}) if gone else final
+
+
+def removed_cryptos(present: bytes, wanted: Mapping[str, Any]) -> set[str]:
+    """Return the coins, in capital letters, whose switch is there and is not wanted any more."""
+    return {
+        symbol.upper()
+        for key, (platform, is_bare) in _components_in(present).items()
+        if (symbol := symbol_of(key)) is not None and platform == "switch" and not is_bare and key not in wanted["cmps"]
+    }
 
 
 def _components_in(message: bytes) -> dict[str, tuple[str, bool]]:

@@ -4,12 +4,14 @@ The topic of a coin is emptied when the coin is neither active nor held any more
 switch, which looks at the active set, is off.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from allora_mqtt.discovery.subject import Component, Subject, press
 from allora_mqtt.protocol.commands import Switch
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.protocol.topics import Address, Slot
+
+_KEY: Final = "crypto_"
 
 
 def all_of(subject: Subject) -> dict[str, Component]:
@@ -17,10 +19,15 @@ def all_of(subject: Subject) -> dict[str, Component]:
     return {key: component for symbol in subject.cryptos for key, component in _of(subject, symbol).items()}
 
 
+def symbol_of(key: str) -> str | None:
+    """Return the coin, in small letters, whose switch has this key; of the key of another switch None."""
+    return key.removeprefix(_KEY) if key.startswith(_KEY) else None
+
+
 def _of(subject: Subject, symbol: str) -> dict[str, Component]:
     topics = subject.topics
     # The same key however the coin is written.
-    own = f"crypto_{symbol.lower()}"
+    own = f"{_KEY}{symbol.lower()}"
 
     def number(field: str, name: str, icon: str, unit: str, **fields: Any) -> Component:  # noqa: ANN401 - JSON
         return subject.component(

@@ -335,7 +335,8 @@ class Engine:
         account = self.portfolio.account
         obstacles = (
             (self._stands_aside, "another bot uses this base topic"),
-            (not self._gate.is_open, f"no entries in {self._orders.mode}"),
+            (self._orders.mode is not Mode.ACTIVE, f"no entries in {self._orders.mode}"),
+            (not self._gate.is_open, "a command that may forbid entries has not been carried out yet"),
             (self.clock_wrong_by_s() is not None, "the clock of this machine is wrong"),
             (bool(self.reconciler.losses.trips), "a limit on losses was reached"),
             (self.reconciler.losses.cash.is_waiting, "money has moved, and it is not known yet why"),

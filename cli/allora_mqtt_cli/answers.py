@@ -1,21 +1,18 @@
 """How the data of an answer is shown, for the commands that ask for data."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from allora_mqtt.protocol.books import Performance, TradesPage
-from allora_mqtt.protocol.commands import Envelope
 from allora_mqtt.protocol.messages import CatalogMatch, Response
 from allora_mqtt_cli import performance, render
-from allora_mqtt_cli.outcome import describe
+from allora_mqtt_cli.outcome import said
 from allora_mqtt_cli.output import Output
 
 _FILLS: Final = ("at", "symbol", "side", "direction", "size", "price", "fee_usd", "closed_pnl_usd")
 _HISTORY: Final = ("received_at", "name", "said", "status", "source", "error")
-_LONGEST_SAID: Final = 60
 
 
 def show_trades(output: Output, response: Response) -> None:
@@ -43,21 +40,6 @@ def show_history(output: Output, response: Response) -> None:
         return
     spoken = [{**row, "said": said(row.get("command"), row.get("channel"))} for row in rows if isinstance(row, dict)]
     _show(output, {"commands": [*spoken]}, _HISTORY)
-
-
-def said(payload: JsonValue, channel: JsonValue = "mqtt") -> str:
-    """Return what a recorded payload says, without its envelope, and without its name where that stands in it."""
-    text = str(payload or "")
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = text
-    if isinstance(content, dict):
-        left_out = Envelope.model_fields.keys() | ({"name"} if channel == "spool" else set())
-        content = {key: value for key, value in content.items() if key not in left_out}
-        content = next(iter(content.values())) if content.keys() in ({"value"}, {"arguments"}) else content
-    words = describe(content)
-    return words if len(words) <= _LONGEST_SAID else f"{words[:_LONGEST_SAID]}…"
 
 
 def show_performance(output: Output, response: Response) -> None:

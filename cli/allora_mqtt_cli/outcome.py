@@ -1,10 +1,12 @@
 """What a bot's answer, or its silence, means: one sentence for people, an exit code for scripts."""
 
+import json
 from collections.abc import Mapping
 from typing import Final
 
 from pydantic import JsonValue
 
+from allora_mqtt.protocol.commands import Envelope
 from allora_mqtt.protocol.messages import Availability, Response, Status
 from allora_mqtt_cli.client import Reply
 from allora_mqtt_cli.errors import CliError, ExitCode
@@ -27,6 +29,7 @@ _WITHOUT_ERROR: Final = {
 
 _MAX_DEPTH: Final = 2
 _MAX_ITEMS: Final = 12
+_LONGEST_SAID: Final = 60
 
 
 def exit_code(response: Response) -> ExitCode:
@@ -83,7 +86,7 @@ def describe(value: JsonValue | Mapping[str, JsonValue], depth: int = 0) -> str:
     if isinstance(value, Mapping):
         if depth > _MAX_DEPTH:
             return "…"
-        parts = [f"{key.replace('_', ' ')} {_nested(item, depth)}" for key, item in value.items()]
+        parts = [f"{key.replace('_', ' ')} {_nested(item, depth)}".rstrip() for key, item in value.items()]
         return _some(parts)
     if isinstance(value, list):
         return _some([_nested(item, depth) for item in value])
@@ -92,6 +95,24 @@ def describe(value: JsonValue | Mapping[str, JsonValue], depth: int = 0) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def said(payload: JsonValue, channel: JsonValue = "mqtt") -> str:
+    """Return what a recorded payload says, without its envelope, and without its name where that stands in it."""
+    text = str(payload or "")
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = text
+    if isinstance(content, dict):
+        left_out = Envelope.model_fields.keys() | ({"name"} if channel == "spool" else set())
+        content = {key: value for key, value in content.items() if key not in left_out}
+        content = next(iter(content.values())) if content.keys() in ({"value"}, {"arguments"}) else content
+    if isinstance(content, dict):
+        # A coin whose topic is left to the bot is named, and that is all.
+        content = {key: "" if value is None else value for key, value in content.items()}
+    words = describe(content)
+    return words if len(words) <= _LONGEST_SAID else f"{words[:_LONGEST_SAID]}…"
 
 
 def _nested(value: JsonValue, depth: int) -> str:

@@ -92,7 +92,7 @@ def status(state: BotStatus, availability: Text) -> Table:
     rows: list[tuple[str, Text | str]] = [
         ("bot", availability),
         ("mode", cell(state.mode, MODE_STYLES[state.mode])),
-        ("since", f"{state.since:%Y-%m-%d %H:%M:%S} UTC ({state.reason})"),
+        ("since", f"{state.since:%Y-%m-%d %H:%M:%S} UTC, {state.reason}"),
         ("health", cell(state.health, HEALTH_STYLES[state.health])),
         ("network", state.network),
         ("cryptos", cryptos or "none"),

@@ -157,6 +157,24 @@ def test_a_coin_comes_with_its_entities_and_goes_without_a_trace(house: House, w
     assert house.entities() == before
 
 
+@pytest.mark.parametrize("first", ["hass", "bot"])
+def test_a_coin_that_goes_while_home_assistant_is_away_leaves_nothing_either(house: House, first: str) -> None:
+    hass, before = house.hass, house.entities()
+    hass.do("text.set_value", "text.bot_add_crypto", value="DOGE")
+    until(lambda: len(house.entities()) == len(before) + len(COIN), "its entities")
+    hass.stop()
+    with Watcher(house.mosquitto.port) as watcher:
+        assert watcher.command("cryptos/DOGE/set", "response/cryptos", {"value": "OFF"})["status"] == "EXECUTED"
+        until(lambda: b"doge" not in retained(house, "homeassistant/device/allora_mqtt_bot/config"), "it is gone")
+    if first == "hass":
+        hass.start()
+    else:
+        house.bot.stop()
+        hass.start()
+        house.bot.start()
+    until(lambda: house.entities() == before and is_whole(house), "nothing of it is left", 90)
+
+
 def test_a_second_bot_is_a_second_device(house: House, tmp_path: Path) -> None:
     first = house.entities()
     alice = Bot(CHECKOUT, tmp_path / "alice", house.where, MQTT_BASE_TOPIC="bots/alice", **LIVELY)

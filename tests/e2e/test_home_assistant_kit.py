@@ -83,15 +83,22 @@ TOO_WIDE = """(() => {
 
 
 class House:
-    """A broker, a bot, and Home Assistant with the kit in it."""
+    """A broker, a bot, and Home Assistant.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of broker and bot.
+        configuration: Home Assistant's.
+        files: what lies beside it.
+        **settings: further ones of the bot.
+    """
+
+    def __init__(self, folder: Path, configuration: str, files: Path | None = None, **settings: str) -> None:
         self.mosquitto = Mosquitto(folder / "mosquitto")
         self.mosquitto.start()
         where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(self.mosquitto.port)}
-        self.bot = Bot(CHECKOUT, folder / "bot", where, **LIVELY)
+        self.bot = Bot(CHECKOUT, folder / "bot", where, **LIVELY, **settings)
         self.bot.start()
-        self.hass = HomeAssistant(self.mosquitto.port, CONFIGURATION, KIT)
+        self.hass = HomeAssistant(self.mosquitto.port, configuration, files)
         self.hass.start()
         self.hass.wait("select.bot_mode", "STANDBY", 60)
 
@@ -115,7 +122,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         pytest.skip("Home Assistant is not installed: tests/e2e/install_home_assistant")
     if not (node_red.ROOT / "node_modules").exists():
         pytest.skip("Chromium's driver is not installed: tests/e2e/install_node_red")
-    house = House(tmp_path_factory.mktemp("house"))
+    house = House(tmp_path_factory.mktemp("house"), CONFIGURATION, KIT)
     yield house
     house.end()
 
@@ -218,3 +225,24 @@ def test_a_bot_whose_heartbeat_was_missing_is_in_standby_when_it_is_back(house: 
         hass.wait("select.bot_mode", "STANDBY", 60)
         until(lambda: not watcher.last("mode/set"), "the mailbox is empty")
     until(lambda: house.last_source() == "home-assistant:heartbeat", "that it was this automation")
+
+
+def test_the_entities_by_hand_show_and_steer_a_bot_without_discovery(tmp_path: Path) -> None:
+    if not (ROOT / "srv" / f"installed-{VERSION}").exists():
+        pytest.skip("Home Assistant is not installed: tests/e2e/install_home_assistant")
+    by_hand = (KIT / "configuration.yaml").read_text()
+    house = House(tmp_path, f"\n{by_hand}", MQTT_DISCOVERY="false")
+    try:
+        wanted = set(re.findall(r"default_entity_id: (\S+\.\S+)$", by_hand, re.MULTILINE))
+        hass = house.hass
+        until(lambda: all(hass.state(name) not in {None, "unavailable"} for name in wanted), "all of them available")
+        found = {name for name in hass.states() if ".bot_" in name}
+        assert found == wanted
+        hass.do("select.select_option", "select.bot_mode", option="ACTIVE")
+        hass.wait("select.bot_mode", "ACTIVE")
+        hass.wait("binary_sensor.bot_connected", "on")
+        hass.do("button.press", "button.bot_flatten")
+        hass.wait("select.bot_mode", "STANDBY")
+        assert hass.complaints() == []
+    finally:
+        house.end()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.guarantees.audit import Audit
 from tests.guarantees.record import record
 from tests.guarantees.scale import IS_LONG, SCALE, chance
 from tests.guarantees.standing import LIVELY, Standing, standing
@@ -22,6 +23,7 @@ from tests.support.program import CHECKOUT, Bot
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 COINS = "BTC:14,ETH:13"
+REFUSED = "select signal_id from signals where direction <> 'HOLD' and not acted"
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,40 @@ def test_the_default_mode_decides_what_nothing_else_does(
             _until_it_trades(here.exchange, watcher, arrivals)
         else:
             until(lambda: watcher.json("heartbeat")["mode"] == expected, f"a heartbeat in {expected}")
-            settled = _last_arrival(here.exchange)
             if expected == "STANDBY":
-                assert _entries_while_tempted(here.exchange, watcher, settled) == 0
+                assert _entries_while_tempted(here.exchange, watcher, arrivals) == 0
             assert watcher.last("mode") == expected.encode()
-            assert entries(here.exchange.arrivals(settled)) == []
+            assert entries(here.exchange.arrivals(arrivals)) == []
         record("G5", f"BOT_DEFAULT_MODE={default_mode}, journal {journal}, {while_away} while away", mode=expected)
+
+
+@pytest.mark.parametrize("waiting", ["STANDBY", None])
+def test_the_mode_of_a_start_holds_once_nothing_that_waits_has_taken_it_back(
+    waiting: str | None, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    with (
+        standing(tmp_path, mosquitto, "5", BOT_DEFAULT_MODE="LAST", DEFAULT_ACTIVE_CRYPTOS=COINS) as here,
+        here.watcher() as watcher,
+    ):
+        assert watcher.command("mode/set", "response/mode", {"value": "ACTIVE"})["status"] == "EXECUTED"
+        _until_it_trades(here.exchange, watcher)
+        here.bot.kill()
+        if waiting is not None:
+            watcher.publish("mode/set", waiting)
+        arrivals = _last_arrival(here.exchange)
+        here.line.cut()
+        here.bot.start()
+        audit = Audit(here.bot.folder / "data" / "bot.sqlite3")
+        seen = len(audit.ask(REFUSED))
+        until(lambda: len(audit.ask(REFUSED)) >= seen + 3, "signals that call for an entry", 60)
+        assert entries(here.exchange.arrivals(arrivals)) == []
+        here.line.mend()
+        if waiting is None:
+            _until_it_trades(here.exchange, watcher, arrivals)
+        else:
+            watcher.wait("mode", waiting)
+            assert _entries_while_tempted(here.exchange, watcher, arrivals) == 0
+        record("G5", f"BOT_DEFAULT_MODE=LAST, no line at first, {waiting} waits", mode=waiting or "ACTIVE")
 
 
 def _send(watcher: Watcher, case: Case) -> None:

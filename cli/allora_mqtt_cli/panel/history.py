@@ -1,6 +1,5 @@
 """The newest commands that anybody sent the bot, and how they ended."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,17 +7,15 @@ from typing import Final
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from allora_mqtt.protocol import commands
 from allora_mqtt.protocol.messages import ErrorInfo, Response
 from allora_mqtt.protocol.model import Timestamp
-from allora_mqtt_cli.outcome import describe
+from allora_mqtt_cli.outcome import describe, said
 
 QUESTIONS: Final = frozenset(
     {"catalog", "history", "performance", "trades", "ping", "publish_state"},
 )
 """They change nothing, and are left out."""
 _KEPT: Final = 200
-_ENVELOPE: Final = frozenset(commands.Envelope.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +84,8 @@ def _read(row: JsonValue) -> Entry | None:
         known = _Row.model_validate(row)
     except ValidationError:
         return None
-    said = " ".join(part for part in (_about(known.topic), _said(known.command)) if part)
-    return Entry(known.id, known.received_at, known.name, said, known.status, known.error, known.source)
+    about = " ".join(part for part in (_about(known.topic), said(known.command)) if part)
+    return Entry(known.id, known.received_at, known.name, about, known.status, known.error, known.source)
 
 
 def _about(topic: str | None) -> str:
@@ -97,15 +94,3 @@ def _about(topic: str | None) -> str:
         case [("cryptos" | "config"), part, "set"]:
             return part
     return ""
-
-
-def _said(payload: str) -> str:
-    """Return a command's payload without its envelope; the answer to `history` cuts long ones off."""
-    try:
-        content = json.loads(payload)
-    except ValueError:
-        return payload
-    if not isinstance(content, dict):
-        return describe(content)
-    rest = {key: value for key, value in content.items() if key not in _ENVELOPE}
-    return describe(rest["value"] if rest.keys() == {"value"} else rest)

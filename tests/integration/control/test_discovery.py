@@ -8,6 +8,7 @@ from allora_mqtt.control.discovery import Discovery
 from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.control.wire import Packet
 from allora_mqtt.discovery.device import encode, message
+from allora_mqtt.protocol.errors import BotError, ErrorCode
 from tests.integration.control.bench import HandWire
 from tests.unit.discovery.things import subject
 
@@ -21,7 +22,14 @@ class Scene:
         self.wire = HandWire()
         outbox = Outbox()
         outbox.attach(self.wire)
-        self.discovery = Discovery(subject("BTC"), "homeassistant", outbox)
+        self.stored: list[list[str]] = []
+        self.store_fails = False
+        self.discovery = Discovery(subject("BTC"), "homeassistant", outbox, [], self.store, 0)
+
+    async def store(self, removed: list[str]) -> None:
+        if self.store_fails:
+            raise BotError(ErrorCode.STORE_UNAVAILABLE, "The disk is full.")
+        self.stored.append(removed)
 
     def deliver(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         self.discovery.on_packet(Packet(topic, payload, retained, None, lambda: None))
@@ -82,7 +90,6 @@ async def test_it_is_sent_once_and_again_only_where_it_is_not_there(scene: Scene
 async def test_what_was_removed_comes_back_with_the_next_birth(scene: Scene) -> None:
     await scene.connect(kept=PLAIN)
     scene.deliver(CONFIG, b"")
-    scene.discovery.on_mailbox_read()
     await scene.rest()
     assert scene.sent() == []
     scene.deliver(BIRTH, b"offline")
@@ -103,6 +110,54 @@ async def test_the_second_message_of_a_removal_waits_for_the_first(scene: Scene)
     assert scene.sent() == [first]
 
 
+async def test_a_coin_that_goes_while_nobody_may_see_it_goes_again_until_somebody_has(scene: Scene) -> None:
+    await scene.connect(kept=WITH_ETH)
+    gone = scene.sent()
+    assert scene.stored == [["ETH"]]
+    await scene.connect(kept=PLAIN)
+    assert scene.sent() == [WITH_ETH, *gone]
+    scene.deliver(BIRTH, b"online")
+    await scene.rest()
+    assert scene.sent() == [WITH_ETH, *gone]
+    assert scene.stored[-1] == []
+    scene.deliver(BIRTH, b"online")
+    await scene.connect(kept=PLAIN)
+    assert scene.sent() == []
+
+
+async def test_a_coin_that_goes_before_home_assistants_eyes_is_gone(scene: Scene) -> None:
+    await scene.connect(kept=PLAIN)
+    scene.deliver(BIRTH, b"online")
+    scene.discovery.show(["ETH"])
+    await scene.rest()
+    scene.discovery.show([])
+    await scene.rest()
+    assert len(scene.sent()) == 3
+    assert scene.stored == []
+    scene.deliver(BIRTH, b"offline")
+    scene.discovery.show(["ETH"])
+    await scene.rest()
+    scene.discovery.show([])
+    await scene.rest()
+    assert scene.stored == [["ETH"]]
+
+
+async def test_a_coin_that_is_there_again_is_not_removed_any_more(scene: Scene) -> None:
+    await scene.connect(kept=WITH_ETH)
+    scene.discovery.show(["ETH"])
+    await scene.rest()
+    assert scene.sent()[-1] == WITH_ETH
+    assert scene.stored == [["ETH"], []]
+    await scene.connect(kept=WITH_ETH)
+    assert scene.sent() == []
+
+
+async def test_a_full_disk_keeps_no_coin_there(scene: Scene) -> None:
+    scene.store_fails = True
+    await scene.connect(kept=WITH_ETH)
+    assert scene.sent()[-1] == PLAIN
+
+
 async def test_a_line_that_is_cut_leaves_the_rest_to_the_next_one(scene: Scene) -> None:
     scene.wire.acknowledges = False
     await scene.connect(kept=WITH_ETH)
@@ -119,7 +174,7 @@ async def test_a_line_that_is_cut_leaves_the_rest_to_the_next_one(scene: Scene) 
     scene.wire.is_up = scene.wire.acknowledges = True
     assert scene.sent() == []
     await scene.connect(kept=first)
-    assert scene.sent() == [PLAIN]
+    assert scene.sent() == [WITH_ETH, first, PLAIN]
 
 
 async def test_a_broker_that_cuts_the_line_for_it_is_left_in_peace_until_home_assistant_starts(scene: Scene) -> None:

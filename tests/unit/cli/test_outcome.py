@@ -83,3 +83,31 @@ def test_silence_is_explained(fields: dict[str, Any], code: str, said: str) -> N
     assert error.exit_code is ExitCode.NO_ANSWER
     assert error.code == code
     assert said in error.message
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ("PRESS", "PRESS"),
+        ('{"limit":5,"id":"a"}', "limit 5"),
+        ('{"value":{"BTC":null,"ETH":9},"id":"a"}', "BTC, ETH 9"),
+        ('["BTC","ETH"]', "BTC, ETH"),
+        ('{"value":', '{"value":'),
+        (None, ""),
+        ("x" * 99, "x" * 60 + "…"),
+    ],
+)
+def test_what_a_payload_says(payload: str | None, said: str) -> None:
+    assert outcome.said(payload) == said
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ('{"name":"mode","value":"ACTIVE","id":"a"}', "ACTIVE"),
+        ('{"name":"activate_set","arguments":{"name":"defi"}}', "name defi"),
+        ('{"name":"ping"}', ""),
+    ],
+)
+def test_what_a_file_says(payload: str, said: str) -> None:
+    assert outcome.said(payload, "spool") == said

@@ -119,32 +119,6 @@ def test_history_says_what_was_asked_and_how_it_ended(capsys: pytest.CaptureFixt
     assert line.split()[2:] == ["mode", "ACTIVE", "REJECTED", "cli:a", "Not", "now.", "(BREAKER_OPEN)"]
 
 
-@pytest.mark.parametrize(
-    ("payload", "said"),
-    [
-        ("PRESS", "PRESS"),
-        ('{"limit":5,"id":"a"}', "limit 5"),
-        ('{"value":', '{"value":'),
-        (None, ""),
-        ("x" * 99, "x" * 60 + "…"),
-    ],
-)
-def test_what_a_payload_says(payload: str | None, said: str) -> None:
-    assert answers.said(payload) == said
-
-
-@pytest.mark.parametrize(
-    ("payload", "said"),
-    [
-        ('{"name":"mode","value":"ACTIVE","id":"a"}', "ACTIVE"),
-        ('{"name":"activate_set","arguments":{"name":"defi"}}', "name defi"),
-        ('{"name":"ping"}', ""),
-    ],
-)
-def test_what_a_file_says(payload: str, said: str) -> None:
-    assert answers.said(payload, "spool") == said
-
-
 def test_catalog_shows_topics() -> None:
     found = {"symbol": "BTC", "active": True, "price": 91000, "volume_24h": 2e9, "max_leverage": 40}
     topics = [{"id": 14, "kind": "price", "horizon": "8h"}]

@@ -38,6 +38,7 @@ def test_what_goes_is_named_by_its_platform_first_and_then_no_more() -> None:
         **{f"crypto_eth_{what}": {"p": "sensor"} for what in ("price", "prediction", "gap", "accuracy", "position")},
     }
     assert {key: going[key] for key in ONE["cmps"]} == ONE["cmps"]
+    assert list(going)[6:] == list(ONE["cmps"])
 
 
 def test_a_crash_between_the_two_is_made_good_with_the_second() -> None:
