@@ -89,6 +89,10 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
+def _closed() -> BotError:
+    return BotError(ErrorCode.STORE_UNAVAILABLE, "The database is closed; the bot is ending.")
+
+
 def sqlite_path(url: str) -> Path | None:
     """Return the file a SQLite URL points to, or None for another engine or a database in memory."""
     parsed = make_url(url)
@@ -145,7 +149,7 @@ class Database:
         done: Future[T] = Future()
         with self._gate:
             if self._closing:
-                done.set_exception(BotError(ErrorCode.STORE_UNAVAILABLE, "The database is closed; the bot is ending."))
+                done.set_exception(_closed())
             else:
                 self._jobs.put(_Job(work, done))
         return done
@@ -158,11 +162,13 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         while True:
+            if self._closing:
+                raise _closed()
             try:
                 return await loop.run_in_executor(self._readers, self._read, work)
             except (SQLAlchemyError, sqlite3.Error) as error:
                 unavailable = self._unavailable(error)
-                if self._closing or not (isinstance(error, DBAPIError) and postgres.is_gone(error)):
+                if not (isinstance(error, DBAPIError) and postgres.is_gone(error)):
                     raise unavailable from error
             await asyncio.sleep(_ASK_AGAIN_S)
 

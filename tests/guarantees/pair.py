@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +43,9 @@ class Half:
 
     def freeze(self) -> None:
         os.kill(self.bot.pid, signal.SIGSTOP)
+
+    def is_frozen(self) -> bool:
+        return Path(f"/proc/{self.bot.pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
     def thaw(self) -> None:
         os.kill(self.bot.pid, signal.SIGCONT)
@@ -134,12 +138,41 @@ class Pair:
         return {order["c"] for orders in sent for order in orders} - known
 
 
+_FREEZING = """#!{python}
+import signal, sys
+sys.path.insert(0, {root!r})
+from tests.guarantees.dying import arm
+from allora_mqtt_cli.main import main
+arm({point!r}, {passage}, signal.SIGSTOP)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def freezing(folder: Path, point: str, passage: int) -> Path:
+    """Return the bot's command, which freezes at the n-th passage of a point that `dying` names."""
+    program = folder / "freezing"
+    root = str(Path(__file__).parents[2])
+    program.write_text(_FREEZING.format(python=sys.executable, root=root, point=point, passage=passage))
+    program.chmod(0o755)
+    return program
+
+
 @contextmanager
-def pair(folder: Path, mosquitto: Mosquitto, postgres: Postgres, **settings: str) -> Iterator[Pair]:
-    """Start both; the first one trades."""
+def pair(
+    folder: Path, mosquitto: Mosquitto, postgres: Postgres, program: Path = CHECKOUT, **settings: str
+) -> Iterator[Pair]:
+    """Start both; the first one trades.
+
+    Args:
+        folder: of everything.
+        mosquitto: the broker.
+        postgres: the database.
+        program: what the first one is started by.
+        **settings: of both.
+    """
     with ExitStack() as stack:
         exchange = stack.enter_context(Exchange(folder / "exchange", epoch_s=1))
-        halves = []
+        halves: list[Half] = []
         for name in ("first", "second"):
             database = stack.enter_context(Proxy(postgres.port))
             line = stack.enter_context(Proxy(exchange.port, reads_http=True))
@@ -156,7 +189,7 @@ def pair(folder: Path, mosquitto: Mosquitto, postgres: Postgres, **settings: str
                 "BOT_DEFAULT_MODE": "LAST",
                 **settings,
             }
-            halves.append(Half(Bot(CHECKOUT, folder / name, where, **wanted), database, line))
+            halves.append(Half(Bot(CHECKOUT if halves else program, folder / name, where, **wanted), database, line))
             stack.callback(_end, halves[-1].bot)
         first, second = halves
         sender = stack.enter_context(Sender(mosquitto.port, "pair", MQTTProtocolVersion.MQTTv5))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.guarantees.pair import LEASE_S, Pair, pair
+from tests.guarantees.pair import LEASE_S, Pair, freezing, pair
 from tests.guarantees.record import percentile_ms, record
 from tests.guarantees.scale import IS_LONG, chance
+from tests.guarantees.sender import Plan
 from tests.support.exchange import entries
 from tests.support.mosquitto import Mosquitto
 from tests.support.net import until
@@ -99,6 +100,41 @@ def test_one_that_was_frozen_for_longer_than_its_lease_does_nothing_any_more(
             doubled=len(both.doubled()),
             sent_when_thawed=0,
         )
+        assert (both.lost(), both.doubled(), both.strangers()) == ([], [], set())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("passage", [1, 4, 7, 10] if IS_LONG else [4])
+def test_one_that_was_frozen_while_an_order_left_doubles_nothing(
+    when: str, passage: int, tmp_path: Path, mosquitto: Mosquitto, server: Postgres
+) -> None:
+    """Before: it looks whether it may send. After: it has looked, and the bytes go to the socket when it wakes."""
+    program = freezing(tmp_path, f"body read/{when}", passage)
+    with pair(tmp_path, mosquitto, server, program) as both:
+        frozen = both.active
+        both.sender.send(Plan("go", "mode/set", '{"value":"ACTIVE","id":"go"}'))
+        until(frozen.is_frozen, "a bot that is frozen with an order on its way", 60)
+        both.send(5)
+        both.ping()
+        both.turn_over()
+        # The one that took over has found out what became of what was on its way.
+        unknown = "select count(*) from orders where status in ('sending', 'unknown') and signal_id is not null"
+        until(lambda: both.audit.ask(unknown) == [(0,)], "no entry of which nothing is known", 60)
+        sent = frozen.actions()
+        frozen.thaw()
+        until(frozen.is_waiting, "one that stands by", 30)
+        time.sleep(1)
+        left = frozen.actions() - sent
+        both.settle()
+        agree(both)
+        record(
+            "G16",
+            f"frozen {when} the last look, order {passage}",
+            lost=len(both.lost()),
+            doubled=len(both.doubled()),
+            sent_when_thawed=left,
+        )
+        assert left <= (when == "after")
         assert (both.lost(), both.doubled(), both.strangers()) == ([], [], set())
 
 
