@@ -37,6 +37,7 @@ PROMISES: Final = {
     "G12": "no secret leaves",
     "G14": "it recovers by itself",
     "G15": "it stays small",
+    "G16": "a pair is one bot",
 }
 
 

@@ -66,7 +66,7 @@ class Postgres:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         # Not below pytest's folders, which are closed to all but their owner.
-        self._folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
+        self._folder = Path(tempfile.mkdtemp(prefix="test-postgres-", dir="/tmp"))
         self._data = self._folder / "data"
         self._log = self._folder / "log"
         self._owner = _USER if os.geteuid() == 0 else None
