@@ -55,6 +55,7 @@ from allora_mqtt.surroundings import (
     only_bot_in,
     only_bot_on,
     open_database,
+    outlast_another_key,
     simulator,
     user_locks,
 )
@@ -172,6 +173,8 @@ async def _trade(loaded: Loaded, process: SimulatorProcess | None, endpoint: End
         stack.push_async_callback(database.close)
         exchange = await find_exchange(settings, process)
         await keep_books_apart(settings, exchange.traded_account, database)
+        if lease is not None:
+            await outlast_another_key(exchange.wallet.address, database)
         stack.enter_context(
             only_bot_on(exchange.traded_account, exchange.hyperliquid_url, user_locks(), is_pair=settings.bot.pair)
         )
@@ -293,7 +296,8 @@ async def _build(
     inbox = Inbox(topics, journal, dispatcher, outbox, _now, clear_mailbox=settings.mqtt.clear_retained_commands)
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
-    spool = Spool(SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now)
+    folder = SpoolFolder(settings.bot.data_dir / spooled.FOLDER)
+    spool = Spool(folder, journal, inbox, _now, needs_ids=settings.bot.pair)
     dispatcher.on_ended = spool.ended
     reporter.on_tripped = _Trip(engine, dispatcher)
     hello = greeting(settings, endpoint.host, endpoint.port, desired.mode, program_name(), own_broker=endpoint.embedded)

@@ -30,6 +30,7 @@ from allora_mqtt.store.lease import Lease, holder_name
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.store.migrate import migrate
 from allora_mqtt.store.postgres import is_gone
+from allora_mqtt.trading.execution import LIFETIME_MS
 from allora_mqtt.transport.connection import Endpoint
 from allora_mqtt.transport.embedded_broker import EmbeddedBroker
 
@@ -39,6 +40,9 @@ _URLS: Final = {Network.TESTNET: TESTNET_URL, Network.MAINNET: MAINNET_URL}
 _ALLORA_URL: Final = "https://api.allora.network/v2"
 _LOCK: Final = "bot.lock"
 _BOOKS: Final = "books"
+_SIGNER: Final = "signer"
+_OTHER_CLOCK_S: Final = 2.0
+"""How far the exchange's clock may be behind the one that an order's end was counted by."""
 _DATABASE_RETRY_S: Final = 1.0
 _OUTLASTED: Final = 3.0
 """How many leases a bot that is no pair's waits for one of which it does not know that it is gone."""
@@ -253,6 +257,25 @@ async def keep_books_apart(settings: Settings, account: str, database: Database)
         found = _books_in(settings.bot.data_dir, mine)
     if found != mine:
         raise CannotStart(f"{where} the books of {_named(found)}, and this is {_named(mine)}: {remedy}.")
+
+
+async def outlast_another_key(address: str, database: Database) -> None:
+    """Wait until nothing that another key has signed can run any more.
+
+    What the bot before this one has sent, and may be sending still, is told from new orders by its nonce; the exchange
+    keeps those apart for each key.
+
+    Args:
+        address: of this bot's key.
+        database: knows the one before.
+    """
+    before = (await Journal(database).saved()).state.get(_SIGNER)
+    if before == address:
+        return
+    if before is not None:
+        log.info("The bot before this one signed with another key (%s): waiting until its orders have expired", before)
+        await asyncio.sleep(LIFETIME_MS / 1000 + _OTHER_CLOCK_S)
+    await Ledger(database).put_state({_SIGNER: address})
 
 
 def _books_in(data_dir: Path, mine: dict[str, str]) -> object:

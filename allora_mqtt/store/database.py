@@ -51,18 +51,24 @@ class NoDriver(Exception):  # noqa: N818 - it names what happened
     """What the database of this URL needs is not installed; the message says how to install it."""
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, read_only: bool = False) -> Engine:
     """Return an engine for this URL with the durability the journal needs.
 
     SQLite: WAL, `synchronous=FULL` (a commit is on disk when it returns), and transactions that begin where we say so
     (Python's driver would otherwise begin them late and break savepoints). PostgreSQL: `postgres` has what it needs.
 
+    Args:
+        url: SQLAlchemy's.
+        read_only: whether PostgreSQL is to refuse every write.
+
     Raises:
         NoDriver: it is PostgreSQL's, and psycopg is not installed.
     """
     if is_postgresql(url):
+        line = postgres.line_settings(make_url(url))
+        options = {"postgresql_readonly": read_only}
         try:
-            engine = create_engine(url, poolclass=NullPool, connect_args=postgres.line_settings(make_url(url)))
+            engine = create_engine(url, poolclass=NullPool, connect_args=line, execution_options=options)
         except ImportError as error:
             raise NoDriver(
                 "BOT_DATABASE_URL is PostgreSQL's, which needs psycopg: install it with "
