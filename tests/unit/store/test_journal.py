@@ -16,7 +16,8 @@ from allora_mqtt.protocol.messages import ErrorInfo, Response, Status
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.entries import Changes, Incoming, Saved, Unanswered, Unfinished, fingerprint
 from allora_mqtt.store.journal import Journal, mode_state
-from tests.unit.store.conftest import NOW, Place, allow, count_commits, forbid, hold, on_sqlite, rows, settled, url_of
+from tests.support.refusing import allow, forbid
+from tests.unit.store.conftest import NOW, Place, count_commits, hold, on_sqlite, rows, settled, url_of
 
 ROOT = Path(__file__).parents[3]
 
