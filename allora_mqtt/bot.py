@@ -74,6 +74,7 @@ from allora_mqtt.welcome import greeting, program_name
 log = logging.getLogger(__name__)
 
 _EXIT_CANNOT_START: Final = 2
+_STANDING_BY: Final = Condition(is_online=True, is_alive=True, said="standing by: the other bot of the pair is active")
 _STORE_RETRY_S: Final = 1.0
 _REMOVED_COINS: Final = "discovery_removed"
 """In the store: coins that Home Assistant may not know to be gone."""
@@ -121,9 +122,9 @@ def run_broker(loaded: Loaded) -> int:
 
 
 async def _run(loaded: Loaded) -> None:
-    settings = loaded.settings
+    settings, manager = loaded.settings, ServiceManager.of(os.environ, os.getpid())
     with only_bot_in(settings.bot.data_dir):
-        while await _live(loaded):
+        while await _live(loaded, manager):
             if not settings.bot.pair:
                 raise CannotStart(
                     "Another bot has taken over this one's database, which must not be; stop one of them."
@@ -131,7 +132,7 @@ async def _run(loaded: Loaded) -> None:
             log.warning("The other bot of the pair has taken over; this one stands by")
 
 
-async def _live(loaded: Loaded) -> bool:
+async def _live(loaded: Loaded, manager: ServiceManager) -> bool:
     """Run until the bot is told to end, or another bot takes its place; tell whether one has."""
     settings = loaded.settings
     async with AsyncExitStack() as stack:
@@ -139,10 +140,10 @@ async def _live(loaded: Loaded) -> bool:
         process = await stack.enter_async_context(simulator(settings))
         endpoint = await stack.enter_async_context(broker(settings))
         taking = asyncio.create_task(stack.enter_async_context(lease_of(settings)), name="taking the lease")
-        if not await _unless_told_to_end(taking):
+        if not await _unless_told_to_end(taking, manager if settings.bot.pair else None):
             return False
         lease = taking.result()
-        trading = _trade(loaded, process, endpoint, lease)
+        trading = _trade(loaded, process, endpoint, lease, manager)
         if lease is None:
             await trading
             return False
@@ -167,7 +168,13 @@ async def _as_long_as(lease: Lease, trading: Coroutine[Any, Any, None]) -> bool:
     return is_replaced
 
 
-async def _trade(loaded: Loaded, process: SimulatorProcess | None, endpoint: Endpoint, lease: Lease | None) -> None:
+async def _trade(
+    loaded: Loaded,
+    process: SimulatorProcess | None,
+    endpoint: Endpoint,
+    lease: Lease | None,
+    manager: ServiceManager,
+) -> None:
     """Run as the only bot on its database, its data folder and its account."""
     settings = loaded.settings
     async with AsyncExitStack() as stack:
@@ -183,19 +190,27 @@ async def _trade(loaded: Loaded, process: SimulatorProcess | None, endpoint: End
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session, lease)
         stack.push_async_callback(bot.hyperliquid.close)
-        await bot.run(ServiceManager.of(os.environ, os.getpid()))
+        await bot.run(manager)
 
 
-async def _unless_told_to_end(waiting: asyncio.Task[Any]) -> bool:
-    """Wait for something; give it up and return False when the bot is told to end before."""
+async def _unless_told_to_end(waiting: asyncio.Task[Any], manager: ServiceManager | None) -> bool:
+    """Wait for something; give it up and return False when the bot is told to end before.
+
+    Args:
+        waiting: what is waited for.
+        manager: told meanwhile that all is well; None where it should not be kept waiting for ever.
+    """
     told = asyncio.create_task(_until_told_to_end(asyncio.Event()))
+    tasks = {waiting, told}
+    if manager is not None:
+        tasks.add(asyncio.create_task(manager.run(lambda: _STANDING_BY)))
     try:
         await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         is_done = waiting.done()
-        for task in (told, waiting):
+        for task in tasks:
             task.cancel()
-        await asyncio.wait({told, waiting})
+        await asyncio.wait(tasks)
     return is_done
 
 
