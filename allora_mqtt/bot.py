@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -37,6 +38,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import Topics
+from allora_mqtt.service_manager import Condition, ServiceManager
 from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed, SimulatorProcess
 from allora_mqtt.store.books import Books
@@ -72,6 +74,7 @@ from allora_mqtt.welcome import greeting, program_name
 log = logging.getLogger(__name__)
 
 _EXIT_CANNOT_START: Final = 2
+_STANDING_BY: Final = Condition(is_online=True, is_alive=True, said="standing by: the other bot of the pair is active")
 _STORE_RETRY_S: Final = 1.0
 _REMOVED_COINS: Final = "discovery_removed"
 """In the store: coins that Home Assistant may not know to be gone."""
@@ -119,9 +122,9 @@ def run_broker(loaded: Loaded) -> int:
 
 
 async def _run(loaded: Loaded) -> None:
-    settings = loaded.settings
+    settings, manager = loaded.settings, ServiceManager.of(os.environ, os.getpid())
     with only_bot_in(settings.bot.data_dir):
-        while await _live(loaded):
+        while await _live(loaded, manager):
             if not settings.bot.pair:
                 raise CannotStart(
                     "Another bot has taken over this one's database, which must not be; stop one of them."
@@ -129,7 +132,7 @@ async def _run(loaded: Loaded) -> None:
             log.warning("The other bot of the pair has taken over; this one stands by")
 
 
-async def _live(loaded: Loaded) -> bool:
+async def _live(loaded: Loaded, manager: ServiceManager) -> bool:
     """Run until the bot is told to end, or another bot takes its place; tell whether one has."""
     settings = loaded.settings
     async with AsyncExitStack() as stack:
@@ -137,10 +140,10 @@ async def _live(loaded: Loaded) -> bool:
         process = await stack.enter_async_context(simulator(settings))
         endpoint = await stack.enter_async_context(broker(settings))
         taking = asyncio.create_task(stack.enter_async_context(lease_of(settings)), name="taking the lease")
-        if not await _unless_told_to_end(taking):
+        if not await _unless_told_to_end(taking, manager if settings.bot.pair else None):
             return False
         lease = taking.result()
-        trading = _trade(loaded, process, endpoint, lease)
+        trading = _trade(loaded, process, endpoint, lease, manager)
         if lease is None:
             await trading
             return False
@@ -165,7 +168,13 @@ async def _as_long_as(lease: Lease, trading: Coroutine[Any, Any, None]) -> bool:
     return is_replaced
 
 
-async def _trade(loaded: Loaded, process: SimulatorProcess | None, endpoint: Endpoint, lease: Lease | None) -> None:
+async def _trade(
+    loaded: Loaded,
+    process: SimulatorProcess | None,
+    endpoint: Endpoint,
+    lease: Lease | None,
+    manager: ServiceManager,
+) -> None:
     """Run as the only bot on its database, its data folder and its account."""
     settings = loaded.settings
     async with AsyncExitStack() as stack:
@@ -181,19 +190,27 @@ async def _trade(loaded: Loaded, process: SimulatorProcess | None, endpoint: End
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session, lease)
         stack.push_async_callback(bot.hyperliquid.close)
-        await bot.run()
+        await bot.run(manager)
 
 
-async def _unless_told_to_end(waiting: asyncio.Task[Any]) -> bool:
-    """Wait for something; give it up and return False when the bot is told to end before."""
+async def _unless_told_to_end(waiting: asyncio.Task[Any], manager: ServiceManager | None) -> bool:
+    """Wait for something; give it up and return False when the bot is told to end before.
+
+    Args:
+        waiting: what is waited for.
+        manager: told meanwhile that all is well; None where it should not be kept waiting for ever.
+    """
     told = asyncio.create_task(_until_told_to_end(asyncio.Event()))
+    tasks = {waiting, told}
+    if manager is not None:
+        tasks.add(asyncio.create_task(manager.run(lambda: _STANDING_BY)))
     try:
         await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         is_done = waiting.done()
-        for task in (told, waiting):
+        for task in tasks:
             task.cancel()
-        await asyncio.wait({told, waiting})
+        await asyncio.wait(tasks)
     return is_done
 
 
@@ -209,10 +226,15 @@ class _Bot:
     reporter: Reporter
     link: MqttLink
     key_watch: KeyWatch | None
+    database: Database
     end: asyncio.Event
 
-    async def run(self) -> None:
-        """Run every part until the bot is told to end or one of them fails."""
+    async def run(self, manager: ServiceManager) -> None:
+        """Run every part until the bot is told to end or one of them fails.
+
+        Args:
+            manager: told when the bot is online, that it is alive, and that it ends.
+        """
         await self.spool.load()
         await self.inbox.load()
         async with asyncio.TaskGroup() as tasks:
@@ -223,17 +245,26 @@ class _Bot:
                 tasks.create_task(self.dispatcher.run(), name="dispatcher"),
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
+                tasks.create_task(manager.run(self._condition), name="service manager"),
             ]
             if self.key_watch is not None:
                 running.append(tasks.create_task(self.key_watch.run(), name="key"))
             await _until_told_to_end(self.end)
             log.info("Ending")
+            manager.stopping()
             await self.engine.block_entries()
             # Answers and the goodbye leave before the line is closed.
             await self.spool.finish()
             await self.reporter.offline()
             for task in [*running, link]:
                 task.cancel()
+
+    def _condition(self) -> Condition:
+        broker = (
+            "online" if self.link.is_up else f"offline: the MQTT broker {self.link.last_error or 'does not answer'}"
+        )
+        store = "" if self.database.is_writing else "; nothing is stored any more"
+        return Condition(self.link.is_up, self.database.is_writing, f"{self.dispatcher.desired.mode}, {broker}{store}")
 
 
 async def _build(
@@ -343,7 +374,7 @@ async def _build(
     if desired.mode is Mode.ACTIVE:
         log.info("ACTIVE from the start: entries wait until the commands that wait at the broker have been read")
     handlers.apply(desired, desired, may_trade=False)
-    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, end)
+    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, database, end)
 
 
 def _discovery(
@@ -440,7 +471,8 @@ def _write_once(text: str) -> Callable[[], None]:
 
 def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid, strategies: Strategies) -> Info:
     settings = loaded.settings
-    shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows()}
+    # Whoever comes to the broker with this bot's client id is given its session, commands that wait in it included.
+    shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows() if name != "MQTT_CLIENT_ID"}
     return Info(
         version=identity.version,
         protocol_version=PROTOCOL_VERSION,

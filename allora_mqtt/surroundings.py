@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -168,10 +169,15 @@ async def broker(settings: Settings) -> AsyncIterator[Endpoint]:
     if settings.mqtt.host is not None:
         yield Endpoint(settings.mqtt.host, settings.mqtt.effective_port)
         return
-    embedded = EmbeddedBroker(*settings.embedded.address)
+    users, login = settings.embedded.users, None
+    if users:
+        # The bot's own, of this start: nobody has to write one down for it.
+        login = (f"bot-{secrets.token_hex(8)}", SecretStr(secrets.token_urlsafe(32)))
+        users[login[0]] = login[1].get_secret_value()
+    embedded = EmbeddedBroker(*settings.embedded.address, users=users, websockets=settings.embedded.ws_address)
     await embedded.start()
     try:
-        yield Endpoint(embedded.host, embedded.port, embedded=True)
+        yield Endpoint(embedded.reached_at, embedded.port, embedded=True, login=login)
     finally:
         await embedded.stop()
 

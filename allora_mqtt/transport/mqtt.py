@@ -173,10 +173,9 @@ class MqttLink:
         )
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(_MAX_IN_FLIGHT_OUT)
-        if settings.username is not None:
-            client.username_pw_set(
-                settings.username, settings.password.get_secret_value() if settings.password else None
-            )
+        username, password = self._endpoint.login or (settings.username, settings.password)
+        if username is not None:
+            client.username_pw_set(username, password.get_secret_value() if password else None)
         if settings.tls:
             client.tls_set_context(_tls_context(settings))
         client.will_set(self._will.topic, self._will.payload, qos=1, retain=True)
@@ -338,7 +337,7 @@ class MqttLink:
         if str(reason) == _TAKEN_OVER:
             self._listener.on_taken_over()
             self._set_down(
-                f"somebody else with the client id {self._settings.effective_client_id} has taken the session; "
+                "somebody else with this bot's client id has taken the session; "
                 "stop one of the two, or give it another MQTT_CLIENT_ID"
             )
             return
