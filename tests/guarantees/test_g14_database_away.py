@@ -45,10 +45,12 @@ def test_postgresql_comes_after_the_bot(mosquitto: Mosquitto, tmp_path: Path) ->
     with running_postgres() as server:
         server.stop()
 
-        def start_later() -> None:
+        log = tmp_path / "bot" / "bot.log"
+
+        def start_when_it_is_missed() -> None:
+            until(lambda: "PostgreSQL could not be asked" in log.read_text(), "a bot that misses it", 60)
             time.sleep(SCALE.fault_s)
             server.start()
 
-        with recovery(tmp_path, mosquitto, "5", once_started=start_later, postgres=server) as ready:
-            assert "PostgreSQL could not be asked" in ready.here.bot.log.read_text()
+        with recovery(tmp_path, mosquitto, "5", once_started=start_when_it_is_missed, postgres=server) as ready:
             ready.prove("PostgreSQL comes after the bot", away_s=SCALE.fault_s)
