@@ -263,7 +263,7 @@ class BotSettings(_Group):
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("allora-mqtt"))
     """The folder of the database and the spool; each network and account needs its own."""
     database_url: str | None = None
-    """Another place for the database, `sqlite:///…` or `postgresql+psycopg://…`; unset: `bot.sqlite3` in `BOT_DATA_DIR`."""
+    """Where else the database is, `sqlite:///…` or `postgresql+psycopg://…`; unset: `bot.sqlite3` in `BOT_DATA_DIR`."""
     pair: bool = False
     """Whether another bot with the same database and base topic may stand by and take over, or this one does."""
     lease_s: Annotated[float, Field(ge=1, le=60)] = 5

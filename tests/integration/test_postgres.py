@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from allora_mqtt.checkup.findings import Verdict
+from allora_mqtt.checkup.postgresql import examine_postgresql
 from allora_mqtt.database_url import in_schema
 from allora_mqtt.export import RECORDS, CannotExport, Export, export
 from allora_mqtt.export.source import open_read_only
 from allora_mqtt.research.desk import read_books
 from allora_mqtt.research.problems import ResearchError
+from allora_mqtt.settings import BotSettings, MqttSettings, Settings
 from allora_mqtt.store.database import Database
+from allora_mqtt.store.lease import Lease
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.store.migrate import migrate
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, running_postgres
 from tests.support.program import CHECKOUT
 
 START = datetime(2026, 11, 20, 10, 0, 0, 123456, UTC)
@@ -118,3 +122,34 @@ def test_without_its_driver_it_is_said_what_to_install(words: list[str], tmp_pat
     assert "pip install 'allora-mqtt[postgres]'" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "s3cret-7d1f" not in done.stdout + done.stderr
+
+
+async def test_the_doctor_looks_at_the_server_and_the_schema(postgres: Postgres, tmp_path: Path) -> None:
+    base_topic = uuid.uuid4().hex
+
+    def found(url: str) -> dict[str, tuple[Verdict, str]]:
+        bot = BotSettings(data_dir=tmp_path, database_url=url)
+        findings = examine_postgresql(Settings(bot=bot, mqtt=MqttSettings(base_topic=base_topic)))
+        assert postgres.PASSWORD not in str(findings)
+        return {each.what: (each.verdict, each.said) for each in findings}
+
+    assert examine_postgresql(Settings(bot=BotSettings(data_dir=tmp_path))) == []
+    first = found(postgres.url())
+    assert first["database"][0] is Verdict.GOOD
+    assert "is not there yet" in first["database schema"][1]
+    lease = Lease(in_schema(postgres.url(), base_topic), "me", 5)
+    assert await lease.take(0)
+    assert "holder 1 has the lease" in found(postgres.url())["database schema"][1]
+    await lease.close()
+    assert "nobody has the lease" in found(postgres.url())["database schema"][1]
+    away = found(postgres.url().replace(str(postgres.port), "1"))
+    assert away["database"][0] is Verdict.BAD
+    assert "refused" in away["database"][1]
+
+
+def test_the_doctor_minds_a_server_that_forgets(tmp_path: Path) -> None:
+    with running_postgres("fsync=off") as server:
+        bot = BotSettings(data_dir=tmp_path, database_url=server.url())
+        (finding,) = [each for each in examine_postgresql(Settings(bot=bot)) if each.what == "database"]
+    assert finding.verdict is Verdict.BAD
+    assert "fsync" in finding.remedy
