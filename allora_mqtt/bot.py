@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
@@ -47,6 +47,7 @@ from allora_mqtt.store.entries import Changes, Saved
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.lease import Lease, LeaseLost
 from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.store.retention import Retention
 from allora_mqtt.surroundings import (
     CannotStart,
     Exchange,
@@ -74,7 +75,6 @@ from allora_mqtt.welcome import greeting, program_name
 log = logging.getLogger(__name__)
 
 _EXIT_CANNOT_START: Final = 2
-_STANDING_BY: Final = Condition(is_online=True, is_alive=True, said="standing by: the other bot of the pair is active")
 _STORE_RETRY_S: Final = 1.0
 _REMOVED_COINS: Final = "discovery_removed"
 """In the store: coins that Home Assistant may not know to be gone."""
@@ -123,7 +123,9 @@ def run_broker(loaded: Loaded) -> int:
 
 async def _run(loaded: Loaded) -> None:
     settings, manager = loaded.settings, ServiceManager.of(os.environ, os.getpid())
-    with only_bot_in(settings.bot.data_dir):
+    async with AsyncExitStack() as stack:
+        stack.callback(asyncio.create_task(manager.run(), name="service manager").cancel)
+        stack.enter_context(only_bot_in(settings.bot.data_dir))
         while await _live(loaded, manager):
             if not settings.bot.pair:
                 raise CannotStart(
@@ -139,8 +141,10 @@ async def _live(loaded: Loaded, manager: ServiceManager) -> bool:
         # The simulator comes up while the rest does.
         process = await stack.enter_async_context(simulator(settings))
         endpoint = await stack.enter_async_context(broker(settings))
+        if settings.bot.pair:
+            manager.look = _stands_by
         taking = asyncio.create_task(stack.enter_async_context(lease_of(settings)), name="taking the lease")
-        if not await _unless_told_to_end(taking, manager if settings.bot.pair else None):
+        if not await _unless_told_to_end(taking):
             return False
         lease = taking.result()
         trading = _trade(loaded, process, endpoint, lease, manager)
@@ -193,25 +197,22 @@ async def _trade(
         await bot.run(manager)
 
 
-async def _unless_told_to_end(waiting: asyncio.Task[Any], manager: ServiceManager | None) -> bool:
-    """Wait for something; give it up and return False when the bot is told to end before.
-
-    Args:
-        waiting: what is waited for.
-        manager: told meanwhile that all is well; None where it should not be kept waiting for ever.
-    """
+async def _unless_told_to_end(waiting: asyncio.Task[Any]) -> bool:
+    """Wait for something; give it up and return False when the bot is told to end before."""
     told = asyncio.create_task(_until_told_to_end(asyncio.Event()))
-    tasks = {waiting, told}
-    if manager is not None:
-        tasks.add(asyncio.create_task(manager.run(lambda: _STANDING_BY)))
     try:
         await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         is_done = waiting.done()
-        for task in tasks:
+        for task in (told, waiting):
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait({told, waiting})
     return is_done
+
+
+def _stands_by() -> Condition:
+    """Return how a bot of a pair is that has not got the lease yet: as it should be."""
+    return Condition(is_ready=True, is_alive=True, said="standing by for the other bot of the pair")
 
 
 @dataclass(slots=True)
@@ -237,6 +238,7 @@ class _Bot:
         """
         await self.spool.load()
         await self.inbox.load()
+        manager.look = self._condition
         async with asyncio.TaskGroup() as tasks:
             link = tasks.create_task(self.link.run(), name="mqtt")
             running = [
@@ -245,7 +247,6 @@ class _Bot:
                 tasks.create_task(self.dispatcher.run(), name="dispatcher"),
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
-                tasks.create_task(manager.run(self._condition), name="service manager"),
             ]
             if self.key_watch is not None:
                 running.append(tasks.create_task(self.key_watch.run(), name="key"))
@@ -276,7 +277,8 @@ async def _build(
     lease: Lease | None,
 ) -> _Bot:
     settings = loaded.settings
-    journal, ledger, topics, outbox = Journal(database), Ledger(database), Topics(settings.mqtt.base_topic), Outbox()
+    journal, ledger = Journal(database), Ledger(database, _retention(settings))
+    topics, outbox = Topics(settings.mqtt.base_topic), Outbox()
     saved = await journal.saved()
     desired = rules.at_start(
         saved, settings.bot.default_mode, settings.default.active_cryptos, settings.trade.runtime, _now()
@@ -324,11 +326,20 @@ async def _build(
     )
     policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
     dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
-    inbox = Inbox(topics, journal, dispatcher, outbox, _now, clear_mailbox=settings.mqtt.clear_retained_commands)
+    inbox = Inbox(
+        topics,
+        journal,
+        dispatcher,
+        outbox,
+        _now,
+        clear_mailbox=settings.mqtt.clear_retained_commands,
+        restored_at=saved.restored_at,
+    )
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
-    folder = SpoolFolder(settings.bot.data_dir / spooled.FOLDER)
-    spool = Spool(folder, journal, inbox, _now, needs_ids=settings.bot.pair)
+    spool = Spool(
+        SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now, needs_ids=settings.bot.pair
+    )
     dispatcher.on_ended = spool.ended
     reporter.on_tripped = _Trip(engine, dispatcher)
     hello = greeting(settings, endpoint.host, endpoint.port, desired.mode, program_name(), own_broker=endpoint.embedded)
@@ -407,6 +418,18 @@ async def _within_hard_limits(desired: rules.Desired, limits: HardLimits, journa
     clamped = replace(desired, settings=settings)
     await journal.save(rules.changes(desired, clamped), _now())
     return clamped
+
+
+def _retention(settings: Settings) -> Retention:
+    bot = settings.bot
+    return Retention(
+        questions=timedelta(hours=bot.retention_questions_hours),
+        commands=timedelta(days=bot.retention_commands_days),
+        signals=timedelta(days=bot.retention_signals_days),
+        equity=timedelta(days=bot.retention_equity_days),
+        events=timedelta(days=bot.retention_events_days),
+        predictions=timedelta(days=bot.retention_predictions_days),
+    )
 
 
 async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat_interval_s: float) -> Lookout:

@@ -200,6 +200,7 @@ class EmbeddedSettings(_Group):
     broker_users: SecretStr | None = None
     """Who may log in, as `name:password,name:password`; each may do everything. Unset: everybody on this machine."""
     broker_users_file: Path | None = None
+    """The file that holds the users."""
 
     @model_validator(mode="before")
     @classmethod
@@ -292,6 +293,18 @@ class BotSettings(_Group):
         "starter": ["BTC", "ETH", "SOL"],
     }
     """Named sets of coins for the action `activate_set` and for `MQTT_DISCOVERY_CRYPTOS`."""
+    retention_questions_hours: Annotated[int, Field(ge=0, le=87_600)] = 1
+    """How long commands that only asked stay in the journal; 0 here and below: for ever."""
+    retention_commands_days: Annotated[int, Field(ge=0, le=36_500)] = 90
+    """How long the journal keeps what commands carried; their ids stay for ever."""
+    retention_signals_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How long signals stay that led to nothing."""
+    retention_equity_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How long every point of the equity curve stays."""
+    retention_events_days: Annotated[int, Field(ge=0, le=36_500)] = 365
+    """How long the audit trail stays."""
+    retention_predictions_days: Annotated[int, Field(ge=0, le=36_500)] = 365
+    """How long predictions stay, and what came of them."""
     log_format: Literal["console", "json"] = "console"
     """Lines for people, or JSON for machines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -29,7 +29,7 @@ from allora_mqtt.store.database import Database, NoDriver
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.lease import Lease, holder_name
 from allora_mqtt.store.ledger import Ledger
-from allora_mqtt.store.migrate import migrate
+from allora_mqtt.store.migrate import NewerSchema, migrate
 from allora_mqtt.store.postgres import is_gone
 from allora_mqtt.trading.execution import LIFETIME_MS
 from allora_mqtt.transport.connection import Endpoint
@@ -216,11 +216,16 @@ async def open_database(settings: Settings, lease: Lease | None = None) -> Datab
     Args:
         settings: say where it is.
         lease: the right to write to it, where other bots could.
+
+    Raises:
+        CannotStart: a newer version of the program has written it.
     """
     url = settings.database_url
     while True:
         try:
             backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", datetime.now(UTC))
+        except NewerSchema as error:
+            raise CannotStart(str(error)) from error
         except DBAPIError as error:
             if not is_gone(error):
                 raise
