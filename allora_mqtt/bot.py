@@ -7,11 +7,11 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from pydantic import JsonValue
@@ -43,11 +43,12 @@ from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import LogLevel, Topics
 from allora_mqtt.service_manager import Condition, ServiceManager
 from allora_mqtt.settings import Network, Settings, parse_bind
-from allora_mqtt.simulator_process import SimulatorFailed
+from allora_mqtt.simulator_process import SimulatorFailed, SimulatorProcess
 from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.entries import Changes, Saved
 from allora_mqtt.store.journal import Journal
+from allora_mqtt.store.lease import Lease, LeaseLost
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.store.retention import Retention
 from allora_mqtt.surroundings import (
@@ -56,9 +57,11 @@ from allora_mqtt.surroundings import (
     broker,
     find_exchange,
     keep_books_apart,
+    lease_of,
     only_bot_in,
     only_bot_on,
     open_database,
+    outlast_another_key,
     simulator,
     user_locks,
 )
@@ -124,27 +127,101 @@ def run_broker(loaded: Loaded) -> int:
 
 
 async def _run(loaded: Loaded) -> None:
-    settings = loaded.settings
+    settings, manager = loaded.settings, ServiceManager.of(os.environ, os.getpid())
     async with AsyncExitStack() as stack:
-        manager = ServiceManager.of(os.environ, os.getpid())
         stack.callback(asyncio.create_task(manager.run(), name="service manager").cancel)
         stack.enter_context(only_bot_in(settings.bot.data_dir))
+        while await _live(loaded, manager):
+            if not settings.bot.pair:
+                raise CannotStart(
+                    "Another bot has taken over this one's database, which must not be; stop one of them."
+                )
+            log.warning("The other bot of the pair has taken over; this one stands by")
+
+
+async def _live(loaded: Loaded, manager: ServiceManager) -> bool:
+    """Run until the bot is told to end, or another bot takes its place; tell whether one has."""
+    settings = loaded.settings
+    async with AsyncExitStack() as stack:
         # The simulator comes up while the rest does.
         process = await stack.enter_async_context(simulator(settings))
         endpoint = await stack.enter_async_context(broker(settings))
-        database = await open_database(settings)
+        if settings.bot.pair:
+            manager.look = _stands_by
+        taking = asyncio.create_task(stack.enter_async_context(lease_of(settings)), name="taking the lease")
+        if not await _unless_told_to_end(taking):
+            return False
+        lease = taking.result()
+        trading = _trade(loaded, process, endpoint, lease, manager)
+        if lease is None:
+            await trading
+            return False
+        return await _as_long_as(lease, trading)
+
+
+async def _as_long_as(lease: Lease, trading: Coroutine[Any, Any, None]) -> bool:
+    """Keep the lease while the bot trades; tell whether another bot has taken it, which ends the trading."""
+    keeping = asyncio.create_task(lease.keep(), name="lease")
+    working = asyncio.create_task(trading, name="bot")
+    is_replaced = False
+    try:
+        await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
+        # A write may have learned of it before.
+        await (working if working.done() else keeping)
+    except* LeaseLost:
+        is_replaced = True
+    finally:
+        for task in (working, keeping):
+            task.cancel()
+            await asyncio.wait({task})
+    return is_replaced
+
+
+async def _trade(
+    loaded: Loaded,
+    process: SimulatorProcess | None,
+    endpoint: Endpoint,
+    lease: Lease | None,
+    manager: ServiceManager,
+) -> None:
+    """Run as the only bot on its database, its data folder and its account."""
+    settings = loaded.settings
+    async with AsyncExitStack() as stack:
+        database = await open_database(settings, lease)
         stack.push_async_callback(database.close)
         exchange = await find_exchange(settings, process)
-        keep_books_apart(settings, exchange.traded_account)
-        stack.enter_context(only_bot_on(exchange.traded_account, exchange.hyperliquid_url, user_locks()))
+        await keep_books_apart(settings, exchange.traded_account, database)
+        if lease is not None:
+            await outlast_another_key(exchange.wallet.address, database)
+        stack.enter_context(
+            only_bot_on(exchange.traded_account, exchange.hyperliquid_url, user_locks(), is_pair=settings.bot.pair)
+        )
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        bot = await _build(loaded, exchange, endpoint, database, session)
+        bot = await _build(loaded, exchange, endpoint, database, session, lease)
         stack.push_async_callback(bot.hyperliquid.close)
         if bot.log_topics is not None:
             stack.enter_context(logs.also(bot.log_topics))
         if settings.bot.metrics_bind is not None:
             await stack.enter_async_context(_metrics(settings, settings.bot.metrics_bind, bot))
         await bot.run(manager)
+
+
+async def _unless_told_to_end(waiting: asyncio.Task[Any]) -> bool:
+    """Wait for something; give it up and return False when the bot is told to end before."""
+    told = asyncio.create_task(_until_told_to_end(asyncio.Event()))
+    try:
+        await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        is_done = waiting.done()
+        for task in (told, waiting):
+            task.cancel()
+        await asyncio.wait({told, waiting})
+    return is_done
+
+
+def _stands_by() -> Condition:
+    """Return how a bot of a pair is that has not got the lease yet: as it should be."""
+    return Condition(is_ready=True, is_alive=True, said="standing by for the other bot of the pair")
 
 
 @dataclass(slots=True)
@@ -205,7 +282,12 @@ class _Bot:
 
 
 async def _build(
-    loaded: Loaded, exchange: Exchange, endpoint: Endpoint, database: Database, session: aiohttp.ClientSession
+    loaded: Loaded,
+    exchange: Exchange,
+    endpoint: Endpoint,
+    database: Database,
+    session: aiohttp.ClientSession,
+    lease: Lease | None,
 ) -> _Bot:
     settings = loaded.settings
     journal, ledger = Journal(database), Ledger(database, _retention(settings))
@@ -229,7 +311,8 @@ async def _build(
     )
     if (newest := await ledger.newest_order()) is not None:
         reporter.last_order = order_view(newest)
-    hyperliquid = build_hyperliquid(settings, exchange)
+    is_in_charge = None if lease is None else lease.is_held
+    hyperliquid = build_hyperliquid(settings, exchange, is_in_charge)
     thoughts = build_signals(settings, desired.settings.strategy, database, hyperliquid, session, _new_id, _now)
     orders = Orders(desired.mode, desired.active, desired.settings)
     engine = await build_engine(
@@ -256,8 +339,7 @@ async def _build(
     )
     policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
     dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
-    trust = _trust(settings)
-    reporter.refused = lambda: trust.counts
+    trust = _trust(settings, reporter)
     inbox = Inbox(
         topics,
         journal,
@@ -270,7 +352,9 @@ async def _build(
     )
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
-    spool = Spool(SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now)
+    spool = Spool(
+        SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now, needs_ids=settings.bot.pair
+    )
     dispatcher.on_ended = spool.ended
     reporter.on_tripped = _Trip(engine, dispatcher)
     hello = greeting(settings, endpoint.host, endpoint.port, desired.mode, program_name(), own_broker=endpoint.embedded)
@@ -299,7 +383,9 @@ async def _build(
         *(Subscription(topic, is_essential=False) for topic in (() if discovery is None else discovery.topics)),
     ]
     will = Will(topics.availability, Availability.OFFLINE.value.encode())
-    link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard)
+    # The other bot of a pair has the same session, and must not lose it to one that knows nothing of it yet.
+    may_connect = is_in_charge if settings.bot.pair else None
+    link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard, may_connect=may_connect)
     outbox.attach(link)
 
     def look_at(symbols: list[str]) -> None:
@@ -318,9 +404,11 @@ async def _build(
     )
 
 
-def _trust(settings: Settings) -> Trust:
+def _trust(settings: Settings, reporter: Reporter) -> Trust:
     mqtt = settings.mqtt
-    return Trust(mqtt.command_keys, mqtt.unsigned_commands, timedelta(seconds=mqtt.command_window_s))
+    trust = Trust(mqtt.command_keys, mqtt.unsigned_commands, timedelta(seconds=mqtt.command_window_s))
+    reporter.refused = lambda: trust.counts
+    return trust
 
 
 def _key_watch(

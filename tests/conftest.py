@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mosquitto import MOSQUITTO, Mosquitto
+from tests.support.postgres import Postgres, running_postgres
 from tests.support.program import CHECKOUT
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +36,13 @@ def log_of_its_own() -> Iterator[None]:
     root.handlers = handlers
     root.setLevel(levels[0])
     bot.setLevel(levels[1])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL on a free port, for tests that leave it running."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,12 @@ class Dispatcher:
 
     async def republish_answers(self) -> None:
         """Send again the responses that the broker may not have got before, but none that is on its way now."""
-        for entry in await self._journal.unanswered():
+        try:
+            unanswered = await self._journal.unanswered()
+        except BotError as error:
+            log.warning("Answers from before could not be looked up, until the next connect: %s", error.message)
+            return
+        for entry in unanswered:
             if entry.response is not None and entry.channel == MQTT and entry.seq not in self._answering:
                 sent = self._outbox.send(self._topics.response(entry.response.name), encode(entry.response))
                 sent.add_done_callback(partial(self._on_answered, entry))

@@ -402,13 +402,20 @@ class Engine:
             log.warning("Entry in %s: %s", plan.symbol, error.message, extra=ids)
         except BotError as error:
             log.warning("No entry in %s: %s", plan.symbol, error.message, extra=ids)
-            await self.reconciler.dropped(plan.symbol)
+            await self._drop(plan.symbol)
         finally:
             self.reconciler.answered(plan.symbol)
             if not self.reconciler.unresolved(plan.symbol):
                 self.portfolio.pending.pop(plan.symbol, None)
             self._follow_topics()
             self.reconciler.look_soon()
+
+    async def _drop(self, symbol: str) -> None:
+        try:
+            await self.reconciler.dropped(symbol)
+        except BotError as error:
+            # It stays expected, and the reconciler finds out that there is none.
+            log.warning("That %s was not entered could not be stored: %s", symbol, error.message)
 
     async def _stand_down(self, *, flat: bool) -> None:
         try:

@@ -33,7 +33,7 @@ from allora_mqtt.trading.risk import EntryPlan, OrderPace
 
 log = logging.getLogger(__name__)
 
-_LIFETIME_MS: Final = 10_000
+LIFETIME_MS: Final = 10_000
 """How long the exchange may take an order; after that it is dead, whatever became of the line."""
 _TRIGGER_SLIPPAGE: Final = Decimal("0.1")
 """A stop that was triggered fills at 10 % off its trigger at worst: closing matters more than the price."""
@@ -402,7 +402,7 @@ class Executor:
         return f"0x{self._new_id()}"
 
     def _deadline_ms(self) -> int:
-        return int(self._hyperliquid.now_s() * 1000) + _LIFETIME_MS
+        return int(self._hyperliquid.now_s() * 1000) + LIFETIME_MS
 
 
 def _paired(rows: list[dict[str, Any]], results: list[OrderResult]) -> list[tuple[dict[str, Any], OrderResult]]:

@@ -140,6 +140,35 @@ def test_a_place_for_metrics_that_cannot_be_meant_is_refused(given: object) -> N
         BotSettings.model_validate({"metrics_bind": given})
 
 
+_PAIR = {
+    "database_url": "postgresql+psycopg://bot@db/bots",
+    "pair": True,
+}
+_SHARED = {"base_url": "http://127.0.0.1:1", "secret_key": KEY}
+
+
+@pytest.mark.parametrize(
+    ("lacks", "bot", "mqtt", "hl"),
+    [
+        ("BOT_DATABASE_URL=postgresql", {"database_url": None}, {"host": "broker"}, _SHARED),
+        ("MQTT_HOST", {}, {}, _SHARED),
+        ("HL_BASE_URL and HL_SECRET_KEY", {}, {"host": "broker"}, {"secret_key": _SHARED["secret_key"]}),
+        ("HL_BASE_URL and HL_SECRET_KEY", {}, {"host": "broker"}, {"base_url": _SHARED["base_url"]}),
+    ],
+)
+def test_a_pair_has_everything_in_common(
+    lacks: str, bot: dict[str, Any], mqtt: dict[str, Any], hl: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationError, match=lacks):
+        Settings(bot=BotSettings(**{**_PAIR, **bot}), mqtt=MqttSettings(**mqtt), hl=HyperliquidSettings(**hl))
+    whole = Settings(
+        bot=BotSettings(**_PAIR),
+        mqtt=MqttSettings(host="broker", base_topic="bots/a"),
+        hl=HyperliquidSettings(**_SHARED),
+    )
+    assert whole.database_url.endswith("?options=-csearch_path%3D%22allora_bots%2Fa%22")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
