@@ -34,7 +34,7 @@ _LOOK: Final = 20_000
 _BATCH: Final = 500
 """Rows in one transaction: commands wait for no more than that."""
 _FOR_EVER: Final = timedelta(0)
-_ANSWER: Final = ("id", "name", "status", "error", "received_at", "executed_at")
+_ANSWER: Final = ("id", "name", "status", "error", "received_at", "executed_at", "signed_by")
 """What stays of an old answer: enough for a duplicate to be told how the first one ended."""
 
 
