@@ -80,6 +80,7 @@ class Dispatcher:
         self._overtaken_before = desired.mode_seq
         self._unwritten: list[Parsed] = []
         self._mode_seq_at_start = desired.mode_seq
+        self._followed: tuple[Desired, bool] | None = None
         self._has_read_mailbox = False
         self._answering: set[int] = set()
         self.desired = desired
@@ -137,7 +138,7 @@ class Dispatcher:
             if isinstance(body, (SetMode, Flatten)):
                 # Nothing that came before it may let entries through again while it waits for the disk.
                 self._unwritten.append(parsed)
-            self._keep(asyncio.create_task(self._handlers.prepare(body)), self._urgent)
+            self._keep(asyncio.create_task(self._prepare(body)), self._urgent)
 
     async def change(self, make: Callable[[Desired], Desired], at: datetime) -> Desired:
         """Change what holds without a command: a breaker that goes to STANDBY, for example.
@@ -217,7 +218,7 @@ class Dispatcher:
         return None
 
     async def _try(self, accepted: Accepted, body: Body, started: float) -> tuple[Response, Outcome]:
-        await self._handlers.prepare(body)
+        await self._prepare(body)
         if ordering.raises_risk(body, self.desired) and self._urgent:
             # What takes risk away and is under way (a flatten, for example) ends before risk is added again.
             await asyncio.wait(set(self._urgent))
@@ -233,7 +234,7 @@ class Dispatcher:
             issued = ordering.issued_after(old, body, envelope, accepted.incoming.received_at, waited=accepted.waited)
             new = _revised(old, replace(changed, issued=issued))
             # Whatever ran while this one waited for its turn cannot have opened the gate again when this is answered.
-            failure = (await self._handlers.prepare(body) if body.is_urgent else None) or outcome.failure
+            failure = (await self._prepare(body) if body.is_urgent else None) or outcome.failure
             response = self._response(
                 accepted,
                 started,
@@ -268,7 +269,15 @@ class Dispatcher:
         holds = self._has_read_mailbox or new.mode_seq != self._mode_seq_at_start
         is_newest = self._overtaken_before <= new.mode_seq and not self._unwritten
         may_trade = new.mode is Mode.ACTIVE and holds and is_newest
-        self._handlers.apply(old, new, may_trade=may_trade)
+        if self._followed != (new, may_trade):
+            self._followed = new, may_trade
+            self._handlers.apply(old, new, may_trade=may_trade)
+
+    async def _prepare(self, body: Body) -> BotError | None:
+        """Take risk away at once; what holds has to be followed anew after that."""
+        if body.is_urgent:
+            self._followed = None
+        return await self._handlers.prepare(body)
 
     def _answer(self, accepted: Accepted, response: Response) -> None:
         payload = encode(response)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from allora_mqtt.protocol.commands import Envelope, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
@@ -39,6 +39,14 @@ _UNREAD_SINCE: Final = "mailbox_unread_since"
 T = TypeVar("T")
 
 _HEARD: Final = "heard_seq"
+
+# Built once: these run with each command, and building one takes longer than running it.
+_FIRST_WITH_ID: Final = select(bot_commands.c.seq, bot_commands.c.response).where(
+    bot_commands.c.command_id == bindparam("id"), bot_commands.c.duplicate_of.is_(None)
+)
+_ARRIVED: Final = insert(bot_commands).returning(bot_commands.c.seq)
+_ENDED: Final = update(bot_commands).where(bot_commands.c.seq == bindparam("of_seq"))
+_FORGOTTEN: Final = delete(mailbox).where(mailbox.c.topic == bindparam("of_topic"))
 
 
 class Journal:
@@ -106,15 +114,14 @@ class Journal:
 
     def answered(self, seqs: Sequence[int]) -> None:
         """Note, some time soon, that the broker (or the spool) has the responses to these commands."""
-        self._database.submit(
-            lambda connection: connection.execute(
-                update(bot_commands).where(bot_commands.c.seq.in_(seqs)).values(answered=True)
-            )
-        )
+        rows = [{"of_seq": seq, "answered": True} for seq in seqs]
+        self._database.submit(lambda connection: connection.execute(_ENDED, rows), can_wait=True)
 
     def heard(self, seq: int) -> None:
         """Note, some time soon, that the broker holds no command older than this one, which came another way."""
-        self._database.submit(lambda connection: upsert.put(connection, state, {"key": _HEARD, "value": seq}))
+        self._database.submit(
+            lambda connection: upsert.put(connection, state, {"key": _HEARD, "value": seq}), can_wait=True
+        )
 
     async def unheard(self) -> list[tuple[int, Incoming]]:
         """Return the commands that were executed and came another way than by the broker, since it was last heard."""
@@ -135,7 +142,7 @@ class Journal:
         """Forget what was handled on a `/set` topic up to now: the broker holds nothing there any more."""
 
         def work(connection: Connection) -> None:
-            connection.execute(delete(mailbox).where(mailbox.c.topic == topic))
+            connection.execute(_FORGOTTEN, {"of_topic": topic})
 
         return self._in_place(work, place)
 
@@ -283,51 +290,42 @@ def _record(connection: Connection, incoming: Incoming) -> Recorded:
     envelope = incoming.envelope
     first = None
     if envelope.id is not None:
-        first = connection.execute(
-            select(bot_commands.c.seq, bot_commands.c.response).where(
-                bot_commands.c.command_id == envelope.id, bot_commands.c.duplicate_of.is_(None)
-            )
-        ).one_or_none()
-    seq: int = connection.execute(
-        insert(bot_commands)
-        .values(
-            command_id=envelope.id,
-            duplicate_of=None if first is None else first.seq,
-            name=incoming.name[:64],
-            topic=incoming.topic,
-            payload=incoming.payload,
-            payload_hash=incoming.payload_hash,
-            channel=incoming.channel,
-            packet_id=incoming.packet_id,
-            retained=incoming.retained,
-            source=envelope.source,
-            issued_at=envelope.issued_at,
-            expires_at=envelope.expires_at,
-            received_at=incoming.received_at,
-            status=PENDING,
-            error_code=None if incoming.refusal is None else incoming.refusal.code.value,
-            error_message=None if incoming.refusal is None else incoming.refusal.message,
-            answered=False,
-        )
-        .returning(bot_commands.c.seq)
-    ).scalar_one()
+        first = connection.execute(_FIRST_WITH_ID, {"id": envelope.id}).one_or_none()
+    row = {
+        "command_id": envelope.id,
+        "duplicate_of": None if first is None else first.seq,
+        "name": incoming.name[:64],
+        "topic": incoming.topic,
+        "payload": incoming.payload,
+        "payload_hash": incoming.payload_hash,
+        "channel": incoming.channel,
+        "packet_id": incoming.packet_id,
+        "retained": incoming.retained,
+        "source": envelope.source,
+        "issued_at": envelope.issued_at,
+        "expires_at": envelope.expires_at,
+        "received_at": incoming.received_at,
+        "status": PENDING,
+        "error_code": None if incoming.refusal is None else incoming.refusal.code.value,
+        "error_message": None if incoming.refusal is None else incoming.refusal.message,
+        "answered": False,
+    }
+    seq: int = connection.execute(_ARRIVED, row).scalar_one()
     if incoming.fills_mailbox:
         upsert.add_if_new(connection, mailbox, {"topic": incoming.topic, "payload_hash": incoming.payload_hash})
     return Recorded(seq) if first is None else Recorded(seq, first.seq, first.response)
 
 
 def _finish(connection: Connection, seq: int, response: Response, changes: Changes) -> None:
-    connection.execute(
-        update(bot_commands)
-        .where(bot_commands.c.seq == seq)
-        .values(
-            status=response.status.value,
-            error_code=response.error.code.value if response.error else None,
-            error_message=response.error.message if response.error else None,
-            response=response.model_dump(mode="json"),
-            executed_at=response.executed_at,
-        )
-    )
+    row = {
+        "of_seq": seq,
+        "status": response.status.value,
+        "error_code": response.error.code.value if response.error else None,
+        "error_message": response.error.message if response.error else None,
+        "response": response.model_dump(mode="json"),
+        "executed_at": response.executed_at,
+    }
+    connection.execute(_ENDED, row)
     _apply(connection, changes, response.executed_at)
 
 
