@@ -49,34 +49,28 @@ _ENDED: Final = update(bot_commands).where(bot_commands.c.seq == bindparam("of_s
 _FORGOTTEN: Final = delete(mailbox).where(mailbox.c.topic == bindparam("of_topic"))
 
 
-class Journal:
-    """Durable memory of commands, the mode, the active set and the settings."""
+class OutOfTurn(BotError):  # noqa: N818 - it names what happened
+    """It was not stored, because something with an earlier place has not been."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.STORE_UNAVAILABLE, "What came before it could not be stored.")
+
+
+class _Line:
+    """Writes that are stored in the order of their places, or not at all; only the writer's thread looks inside."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._next_place = 0
-        """Which of the writes that have a place comes next; only the writer's thread looks at it."""
 
-    def record(self, incoming: Incoming, place: int | None = None) -> asyncio.Future[Recorded]:
-        """Store a command; when the future is done it survives a crash.
-
-        Args:
-            incoming: the command.
-            place: its place among what came in: it is stored after all that came before it, or not at all.
-
-        Raises:
-            BotError: `STORE_UNAVAILABLE`, from the future.
-        """
-        return self._in_place(lambda connection: _record(connection, incoming), place)
-
-    def _in_place(self, work: Callable[[Connection], T], place: int | None) -> asyncio.Future[T]:
+    def write(self, work: Callable[[Connection], T], place: int | None) -> asyncio.Future[T]:
         """Write something in its place: when the disk refuses it, what has a later place is refused too."""
         if place is None:
             return asyncio.wrap_future(self._database.submit(work))
 
         def in_turn(connection: Connection) -> T:
             if place > self._next_place:
-                raise BotError(ErrorCode.STORE_UNAVAILABLE, "What came before it could not be stored.")
+                raise OutOfTurn
             self._next_place = place + 1
             return work(connection)
 
@@ -88,6 +82,27 @@ class Journal:
         written.add_done_callback(take_back)
         return asyncio.wrap_future(written)
 
+
+class Journal:
+    """Durable memory of commands, the mode, the active set and the settings."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._arrivals = _Line(database)
+        self._changes = _Line(database)
+
+    def record(self, incoming: Incoming, place: int | None = None) -> asyncio.Future[Recorded]:
+        """Store a command; when the future is done it survives a crash.
+
+        Args:
+            incoming: the command.
+            place: its place among what came in: it is stored after all that came before it, or not at all.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`, from the future.
+        """
+        return self._arrivals.write(lambda connection: _record(connection, incoming), place)
+
     async def start(self, seq: int) -> None:
         """Note that an action, which does something each time, is about to be done."""
         await self._database.write(
@@ -96,21 +111,27 @@ class Journal:
             )
         )
 
-    async def finish(self, seq: int, response: Response, changes: Changes) -> None:
+    def finish(self, seq: int, response: Response, changes: Changes, place: int | None = None) -> asyncio.Future[None]:
         """Store how a command ended together with everything it changed, all or nothing.
 
-        Raises:
-            BotError: `STORE_UNAVAILABLE`.
-        """
-        await self._database.write(lambda connection: _finish(connection, seq, response, changes))
-
-    async def save(self, changes: Changes, at: datetime) -> None:
-        """Store a change that no command asked for.
+        Args:
+            seq: of the command.
+            response: how it ended.
+            changes: what holds since.
+            place: its place among changes and ends: it is stored after all that came before it, or not at all.
 
         Raises:
-            BotError: `STORE_UNAVAILABLE`.
+            BotError: `STORE_UNAVAILABLE`, from the future.
         """
-        await self._database.write(lambda connection: _apply(connection, changes, at))
+        return self._changes.write(lambda connection: _finish(connection, seq, response, changes), place)
+
+    def save(self, changes: Changes, at: datetime, place: int | None = None) -> asyncio.Future[None]:
+        """Store a change that no command asked for; otherwise like `finish`.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`, from the future.
+        """
+        return self._changes.write(lambda connection: _apply(connection, changes, at), place)
 
     def answered(self, seqs: Sequence[int]) -> None:
         """Note, some time soon, that the broker (or the spool) has the responses to these commands."""
@@ -144,7 +165,7 @@ class Journal:
         def work(connection: Connection) -> None:
             connection.execute(_FORGOTTEN, {"of_topic": topic})
 
-        return self._in_place(work, place)
+        return self._arrivals.write(work, place)
 
     def mailbox_filled(self, topic: str, payload_hash: str, place: int | None = None) -> asyncio.Future[None]:
         """Remember again what was handled on a `/set` topic: the broker may hold it there."""
@@ -152,7 +173,7 @@ class Journal:
         def work(connection: Connection) -> None:
             upsert.add_if_new(connection, mailbox, {"topic": topic, "payload_hash": payload_hash})
 
-        return self._in_place(work, place)
+        return self._arrivals.write(work, place)
 
     def connected(self, place: int | None = None, *, resumed: bool) -> asyncio.Future[None]:
         """Note that the mailbox is unread from now on, and that packet identifiers of a lost session mean nothing."""
@@ -164,7 +185,7 @@ class Journal:
             newest = connection.execute(select(func.max(bot_commands.c.seq))).scalar()
             upsert.add_if_new(connection, state, {"key": _UNREAD_SINCE, "value": newest or 0})
 
-        return self._in_place(work, place)
+        return self._arrivals.write(work, place)
 
     def mailbox_read(
         self, refused: Mapping[int, ErrorInfo], newest: int | None = None, place: int | None = None
@@ -185,7 +206,7 @@ class Journal:
             if newest is not None:
                 upsert.put(connection, state, {"key": _HEARD, "value": newest})
 
-        return self._in_place(work, place)
+        return self._arrivals.write(work, place)
 
     async def seen_since_mailbox_was_read(self) -> list[tuple[int, Incoming]]:
         """Return what the broker has sent, ended or not, since its mailbox was last read to its end, oldest first."""
