@@ -37,7 +37,7 @@ from allora_mqtt.dealing import build_engine, build_hyperliquid
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.protocol import spool as spooled
 from allora_mqtt.protocol.commands import ACTIONS, Mode
-from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
+from allora_mqtt.protocol.errors import ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import LogLevel, Topics
@@ -78,7 +78,6 @@ from allora_mqtt.welcome import greeting, program_name
 log = logging.getLogger(__name__)
 
 _EXIT_CANNOT_START: Final = 2
-_STORE_RETRY_S: Final = 1.0
 _REMOVED_COINS: Final = "discovery_removed"
 """In the store: coins that Home Assistant may not know to be gone."""
 _LIVES_REMEMBERED: Final = 50
@@ -528,14 +527,7 @@ class _Trip:
             mode = Mode.STOPPED if present.mode is Mode.STOPPED else Mode.STANDBY
             return rules.with_mode(present, mode, reason=reason, seq=present.mode_seq, now=now)
 
-        while True:
-            try:
-                await self._dispatcher.change(change, now)
-            except BotError as error:
-                log.error("Entries are blocked, but STANDBY could not be stored: %s", error.message)  # noqa: TRY400 - the sentence says it all
-                await asyncio.sleep(_STORE_RETRY_S)
-            else:
-                return
+        await self._dispatcher.change(change, now)
 
 
 def _write_once(text: str) -> Callable[[], None]:

@@ -30,6 +30,8 @@ _MAX_BATCH: Final = 256
 _SAMPLES: Final = 200
 _UNWELL_S: Final = 3.0
 _ASK_AGAIN_S: Final = 0.5
+_CAN_WAIT_S: Final = 0.1
+"""How long what is in no hurry waits for others to share a commit with."""
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ T = TypeVar("T")
 class _Job:
     work: Callable[[Connection], Any]
     done: Future[Any]
+    can_wait: bool = False
 
 
 class Fence(Protocol):
@@ -162,14 +165,19 @@ class Database:
         """
         return await asyncio.wrap_future(self.submit(work))
 
-    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
-        """Hand over some work without waiting for it; once the database is closed it is refused."""
+    def submit(self, work: Callable[[Connection], T], *, can_wait: bool = False) -> Future[T]:
+        """Hand over some work without waiting for it; once the database is closed it is refused.
+
+        Args:
+            work: as in `write`.
+            can_wait: nobody waits for it, so it may wait a moment for others to share a commit with.
+        """
         done: Future[T] = Future()
         with self._gate:
             if self._closing:
                 done.set_exception(_closed())
             else:
-                self._jobs.put(_Job(work, done))
+                self._jobs.put(_Job(work, done, can_wait))
         return done
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -278,15 +286,18 @@ class Database:
         if first is None:
             return None
         batch = [first]
+        patience, can_wait = time.monotonic() + _CAN_WAIT_S, first.can_wait
         while len(batch) < _MAX_BATCH:
+            left_s = patience - time.monotonic() if can_wait else 0
             try:
-                job = self._jobs.get_nowait()
+                job = self._jobs.get(timeout=left_s) if left_s > 0 else self._jobs.get_nowait()
             except queue.Empty:
                 break
             if job is None:
                 self._jobs.put(None)
                 break
             batch.append(job)
+            can_wait = can_wait and job.can_wait
         return batch
 
     def _unavailable(self, error: Exception) -> BotError:

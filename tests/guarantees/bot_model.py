@@ -131,9 +131,9 @@ class NotingJournal(Journal):
         if not stored.cancelled() and stored.exception() is None:
             self._on_new()
 
-    async def finish(self, seq: int, response: Response, changes: Changes) -> None:
+    def finish(self, seq: int, response: Response, changes: Changes, place: int | None = None) -> asyncio.Future[None]:
         self._on_finish(seq)
-        await super().finish(seq, response, changes)
+        return super().finish(seq, response, changes, place)
 
 
 class ModelHandlers:
