@@ -11,6 +11,7 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from allora_mqtt.database_url import POSTGRESQL, SQLITE, in_schema, is_postgresql
 from allora_mqtt.protocol.commands import Symbol, TopicId
 from allora_mqtt.protocol.errors import Rejected
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings, hard_limit_name
@@ -309,9 +310,13 @@ class BotSettings(_Group):
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("allora-mqtt"))
     """The folder of the database and the spool; each network and account needs its own."""
     database_url: DatabaseUrl | None = None
-    """Another place for the database; unset: `bot.sqlite3` in `BOT_DATA_DIR`."""
+    """Where else the database is, `sqlite:///…` or `postgresql+psycopg://…`; unset: `bot.sqlite3` in `BOT_DATA_DIR`."""
     database_url_file: Path | None = None
     """The file that holds the address, for one with a password in it."""
+    pair: bool = False
+    """Whether another bot with the same database and base topic may stand by and take over, or this one does."""
+    lease_s: Annotated[float, Field(ge=1, le=60)] = 5
+    """How long a bot on PostgreSQL that is no longer heard of may still act, and nobody else may."""
     heartbeat_interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 5
     """The pause between two heartbeats."""
     waiting_activation: Literal["run", "fresh", "reject"] = "run"
@@ -352,6 +357,18 @@ class BotSettings(_Group):
     """Lines for people, or JSON for machines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines that are still written."""
+    log_mqtt: Literal["off", "debug", "info", "warning", "error"] = "warning"
+    """The lowest level of the log that is published on `<base>/log/<level>`, at most 60 lines a minute."""
+    metrics_bind: str | None = None
+    """Where metrics for Prometheus, `/healthz` and `/readyz` are served: HOST:PORT, or a port of this machine alone."""
+
+    @field_validator("metrics_bind", mode="before")
+    @classmethod
+    def _on_loopback(cls, value: object) -> object:
+        if value is None or value == "":
+            return None
+        text = str(value)
+        return _is_bind(f"127.0.0.1:{text}" if text.isdecimal() else text)
 
     @model_validator(mode="before")
     @classmethod
@@ -361,15 +378,15 @@ class BotSettings(_Group):
     @field_validator("database_url")
     @classmethod
     def _known_engine(cls, value: DatabaseUrl | None) -> DatabaseUrl | None:
-        if value is not None and not value.get_secret_value().startswith("sqlite:///"):
-            raise ValueError("only sqlite:///… is supported")
+        if value is not None and not value.get_secret_value().startswith((SQLITE, POSTGRESQL)):
+            raise ValueError(f"only {SQLITE}… and {POSTGRESQL}… are supported")
         return value
 
     @property
     def effective_database_url(self) -> str:
         """The database: `bot.sqlite3` in the data folder where none is set."""
         given = self.database_url
-        return f"sqlite:///{self.data_dir / 'bot.sqlite3'}" if given is None else given.get_secret_value()
+        return f"{SQLITE}{self.data_dir / 'bot.sqlite3'}" if given is None else given.get_secret_value()
 
 
 class DefaultSettings(_Group):
@@ -654,10 +671,30 @@ class Settings(BaseSettings):
             or self._wrong_address()
             or self._mainnet_lock()
             or self._unknown_sets()
+            or self._lonely_pair()
         )
         if problem is not None:
             raise ValueError(problem)
         return self
+
+    @property
+    def database_url(self) -> str:
+        """The database, and in PostgreSQL this bot's part of it."""
+        return in_schema(self.bot.effective_database_url, self.mqtt.base_topic)
+
+    def _lonely_pair(self) -> str | None:
+        """Tell what a pair lacks to have everything in common that the one that takes over must find."""
+        if not self.bot.pair:
+            return None
+        if not is_postgresql(self.bot.effective_database_url):
+            return f"BOT_PAIR needs a database that both bots reach: set BOT_DATABASE_URL={POSTGRESQL}…"
+        if self.mqtt.host is None:
+            return "BOT_PAIR needs a broker that outlives a bot: set MQTT_HOST"
+        if self.bot.network is Network.PAPER:
+            return "BOT_PAIR is not possible on paper: its exchange lives and dies with the bot"
+        if self.bot.network is Network.SIM and (self.hl.base_url is None or self.hl.secret_key is None):
+            return "BOT_PAIR on sim needs an exchange and an account in common: set HL_BASE_URL and HL_SECRET_KEY"
+        return None
 
     def _unknown_sets(self) -> str | None:
         """Tell of a name in `MQTT_DISCOVERY_CRYPTOS` that is neither a set nor a symbol."""

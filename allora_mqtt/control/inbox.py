@@ -153,6 +153,16 @@ class Inbox:
             self._route(accepted)
 
     @property
+    def waiting(self) -> int:
+        """How much of what came in is not stored yet."""
+        return len(self._arrivals)
+
+    @property
+    def has_read_mailbox(self) -> bool:
+        """Whether everything that waited in the broker has been taken."""
+        return not self._mailbox_unread
+
+    @property
     def waits_for_disk(self) -> bool:
         """Whether something that came in is not stored yet."""
         return bool(self._arrivals)

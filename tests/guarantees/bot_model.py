@@ -177,7 +177,8 @@ class ModelHandlers:
             self.gate_is_open = False
         return None
 
-    def apply(self, old: Desired | None, new: Desired, *, may_trade: bool) -> None:
+    def apply(self, old: Desired | None, new: Desired, *, may_trade: bool, command_seq: int | None = None) -> None:
+        del command_seq
         if may_trade and not self.gate_is_open:
             self.on_opened(new)
         self.gate_is_open = may_trade

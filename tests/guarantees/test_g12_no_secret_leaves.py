@@ -22,6 +22,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, get_args
 from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 from eth_account import Account
@@ -41,7 +42,7 @@ from tests.support.client import Watcher, connected
 from tests.support.doctored import Doctored
 from tests.support.exchange import Exchange
 from tests.support.mosquitto import MOSQUITTO, Mosquitto
-from tests.support.net import until
+from tests.support.net import free_port, until
 from tests.support.program import CHECKOUT, Bot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -231,6 +232,8 @@ def running(folder: Path, log_format: str) -> Iterator[Run]:
             "BOT_NETWORK": "testnet",
             "BOT_LOG_LEVEL": "debug",
             "BOT_LOG_FORMAT": log_format,
+            "BOT_LOG_MQTT": "debug",
+            "BOT_METRICS_BIND": str(free_port()),
             "HL_ACCOUNT_ADDRESS": MASTER,
             "HL_BASE_URL": doctored.url,
             "HL_TIMEOUT_S": "1",
@@ -263,8 +266,10 @@ def works(run: Run) -> None:
             ["config", "check"],
             ["status", "--json"],
             ["history", "--json"],
+            ["events", "--json"],
         ):
             run.cli(*words)
+        assert watcher.all("log/info"), "the log is on MQTT too"
         told = f"the key {run.secrets['HL_SECRET_KEY']} or {run.secrets['HL_SECRET_KEY'][2:].upper()} is wrong"
         refusals = [json.dumps({"status": "err", "response": told}).encode(), json.dumps(told).encode(), told.encode()]
         run.doctored.refusals = [(status, body) for status in (200, 422, 400, 500) for body in refusals]
@@ -274,6 +279,9 @@ def works(run: Run) -> None:
         run.doctored.refusals = []
         (run.bot.folder / "data" / "spool" / "pending" / "ping.json").write_text('{"name":"ping","id":"by-file"}')
         until(lambda: list((run.bot.folder / "data" / "spool").glob("processed/*")), "the file's end", _SOON_S)
+        for path in ("/metrics", "/healthz", "/readyz"):
+            with urlopen(f"http://127.0.0.1:{run.bot.environment['BOT_METRICS_BIND']}{path}", timeout=10) as answer:
+                run.search.look(path, answer.read())
         watcher.command("mode/set", "response/mode", {"value": "STANDBY"})
         run.seen(watcher)
     assert run.bot.stop() == 0
@@ -339,6 +347,7 @@ def test_no_secret_is_in_anything_that_a_run_wrote(tmp_path: Path, log_format: s
     run.search.prove(f"run, log as {log_format}")
 
 
+@pytest.mark.usefixtures("log_of_its_own")
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_a_traceback_shows_no_values(capsys: pytest.CaptureFixture[str], log_format: Any) -> None:
     secrets = canaries("traceback")

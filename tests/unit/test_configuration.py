@@ -344,7 +344,7 @@ def test_secrets_are_masked_wherever_settings_are_shown(place: Place, source: st
         ("HL", f'"{CANARY}"'),
         ("MQTT", f'{{"password":{{"a":"{CANARY}"}}}}'),
         ("ALLORA_APIKEY", CANARY),
-        ("BOT_DATABASE_URL", f"postgresql+psycopg://bot:{CANARY}@db/bot"),
+        ("BOT_DATABASE_URL", f"postgres://bot:{CANARY}@db/bot"),
     ],
 )
 def test_a_secret_in_the_wrong_form_does_not_appear_in_the_error(place: Place, name: str, value: str) -> None:

@@ -110,8 +110,8 @@ class NotingHandlers:
         self.prepared.append(body)
         return None
 
-    def apply(self, old: Desired, new: Desired, *, may_trade: bool) -> None:
-        del old, new
+    def apply(self, old: Desired, new: Desired, *, may_trade: bool, command_seq: int | None = None) -> None:
+        del old, new, command_seq
         self.trading.append(may_trade)
 
 
@@ -225,6 +225,11 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
+def database_url(folder: Path) -> str:
+    """Return where the journal of a folder is."""
+    return f"sqlite:///{folder / 'journal.sqlite3'}"
+
+
 @asynccontextmanager
 async def life(
     folder: Path,
@@ -238,7 +243,7 @@ async def life(
     trust: Trust | None = None,
 ) -> AsyncIterator[Bench]:
     """Live once on the journal in a folder; leaving is a crash: nothing is said, nothing is finished."""
-    url = f"sqlite:///{folder / 'journal.sqlite3'}"
+    url = database_url(folder)
     migrate(url, folder, clock())
     database = Database(url)
     saved = await Journal(database).saved()
