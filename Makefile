@@ -7,10 +7,10 @@ LOCK := pyproject.toml requirements/build.in -q --upgrade --universal --python-v
 	--no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help run install dev check format test e2e torture fuzz lock wheel addon clean
+.PHONY: help run install dev check format test e2e bench bench-full torture fuzz lock wheel addon clean
 
 help: ## show this
-	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: install ## start the bot on the simulator, in STANDBY, with its own MQTT broker
 	@$(BIN)/allora-mqtt run
@@ -38,6 +38,12 @@ e2e: dev ## the real Home Assistant, Node-RED and Chromium, which are installed 
 	tests/e2e/install_home_assistant
 	tests/e2e/install_node_red
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -m real_peers tests/e2e
+
+bench: dev ## how fast the bot is, beside the floor and its peers: ten minutes, on a machine with nothing else to do
+	PATH=$$PATH:/usr/sbin $(BIN)/python -m benchmarks
+
+bench-full: dev ## the long form, for the numbers in docs/performance.md, which it writes
+	PATH=$$PATH:/usr/sbin $(BIN)/python -m benchmarks --full --publish
 
 torture: dev ## the long form of every promise in docs/guarantees.md: half an hour (SEED=… repeats a run)
 	PATH=$$PATH:/usr/sbin $(BIN)/python -m tests.guarantees.torture $(if $(SEED),--seed $(SEED))
