@@ -1,6 +1,7 @@
 """A client that sends commands and takes the time until each is answered."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,12 @@ class Trips:
     per_s: float
 
 
+def send_at_once(_client: paho.Client, _data: object, connection: object) -> None:
+    """Let a connection send without waiting: what paho's `on_socket_open` is set to."""
+    if isinstance(connection, socket.socket):
+        tcp.send_at_once(connection)
+
+
 class Asker:
     """One client on a broker.
 
@@ -62,7 +69,7 @@ class Asker:
             CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311
         )
         self._client.max_inflight_messages_set(1000)
-        self._client.on_socket_open = lambda _client, _data, connection: tcp.send_at_once(connection)
+        self._client.on_socket_open = send_at_once
         self._client.on_connect = lambda client, *_: client.subscribe(f"{base}/response/+", 1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._on_message
@@ -118,8 +125,8 @@ class Asker:
     def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         now = time.perf_counter()
         connection = client.socket()
-        if connection is not None:
-            tcp.acknowledge_at_once(connection)  # type: ignore[arg-type]  # no websocket here
+        if isinstance(connection, socket.socket):
+            tcp.acknowledge_at_once(connection)
         sent_at = self._sent_at.pop(self._speech.id_of(json.loads(message.payload)), None)
         if sent_at is not None:
             self._took_ms.append((now - sent_at) * 1000)

@@ -9,6 +9,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from allora_mqtt import tcp
+from benchmarks.asker import send_at_once
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
         protocol=MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311,
         manual_ack=True,
     )
-    client.on_socket_open = lambda _client, _data, connection: tcp.send_at_once(connection)
+    client.on_socket_open = send_at_once
     client.on_connect = on_connect
     client.on_message = on_message
     client.connect("127.0.0.1", options.port)

@@ -25,7 +25,7 @@ RPC_AS_SHIPPED: Final = "commlib RPC, as shipped"
 POLLER: Final = "SQLite poller, every 10 s"
 
 _SPEECHES: Final[Mapping[str, Speech]] = {RPC: COMMLIB, RPC_AS_SHIPPED: COMMLIB}
-_LIMIT_S: Final = 4.0
+_LIMIT_S: Final = 3.0
 _SETTLE_S: Final = 6.0
 _PAUSES_S: Final = (1.3, 0.7, 2.9, 1.9, 3.7)
 """Between commands to the poller: they must not keep step with it."""
@@ -180,7 +180,7 @@ def _charts(kind: BrokerKind, measured: Mapping[str, Rounds]) -> list[Chart]:
     idle = measured["idle 1"]
     latency = Chart(
         name="latency",
-        title=f"Publish to response, p50 (bar ends: rounds), {kind.words}, one in flight",
+        title=f"Publish to response, p50 (line: the rounds), {kind.words}, one in flight",
         unit="ms",
         is_log=True,
         bars=tuple(

@@ -21,6 +21,7 @@ from allora_mqtt.simulator import predictions, server
 from allora_mqtt.simulator.limits import exchange_weight, info_weight
 from allora_mqtt.simulator.predictions import Topic
 from allora_mqtt.simulator.universe import Universe
+from allora_mqtt.simulator.world import World
 from benchmarks.scale import COINS
 
 _HORIZON_S: Final = 8 * 3600
@@ -111,7 +112,7 @@ def main() -> None:
 async def _serve(words: argparse.Namespace) -> None:
     log, build = Log(), server.build_app
 
-    def build_wide(world: server.World, options: server.SimulatorOptions) -> web.Application:
+    def build_wide(world: World, options: server.SimulatorOptions) -> web.Application:
         app = build(world, options)
         app.middlewares.insert(0, log.note)
         app.add_routes([web.get("/bench/log", log.show)])

@@ -42,8 +42,51 @@ class Scale:
 COINS: Final = 200
 """As many coins as are ever traded at once here."""
 
-TINY: Final = Scale(2, 40, False, 20_000, 2, 8, (1, 20), (1,), 4, 2, 4, 5_000, (1, 2), 10)
-SHORT: Final = Scale(5, 400, False, 1_000_000, 8, 25, (1, 20, 200), (1, 20), 15, 5, 20, 100_000, (1, 4), 100)
+TINY: Final = Scale(
+    rounds=2,
+    trips=40,
+    is_wide=False,
+    past_commands=20_000,
+    standby_trials=2,
+    signal_s=8,
+    cycles=(1, 20),
+    earlier=(1,),
+    fanout_s=4,
+    starts=2,
+    hour_s=4,
+    bars=5_000,
+    fleets=(1, 2),
+    crowd=10,
+)
+SHORT: Final = Scale(
+    rounds=5,
+    trips=300,
+    is_wide=False,
+    past_commands=1_000_000,
+    standby_trials=6,
+    signal_s=20,
+    cycles=(1, 20, 200),
+    earlier=(1, 20),
+    fanout_s=15,
+    starts=5,
+    hour_s=20,
+    bars=40_000,
+    fleets=(1, 4),
+    crowd=100,
+)
 FULL: Final = Scale(
-    9, 2_000, True, 1_000_000, 40, 120, (1, 20, 200), (1, 20, 200), 60, 15, 600, 1_000_000, (1, 10), 100
+    rounds=9,
+    trips=2_000,
+    is_wide=True,
+    past_commands=1_000_000,
+    standby_trials=40,
+    signal_s=120,
+    cycles=(1, 20, 200),
+    earlier=(1, 20, 200),
+    fanout_s=60,
+    starts=15,
+    hour_s=600,
+    bars=1_000_000,
+    fleets=(1, 10),
+    crowd=100,
 )

@@ -20,8 +20,14 @@ _EPOCH_S: Final = 4.0
 _LATENCY_S: Final = 0.05
 _AT_ONCE_S: Final = 0.5
 """An order this soon after its prediction was caused by it; a later one by the price that came before it."""
+_AS_SHIPPED: Final = {
+    "HL_WEIGHT_PER_MINUTE": "1200",
+    "BOT_QUOTE_INTERVAL_S": "3",
+    "TRADE_MAX_ORDERS_PER_MINUTE": "60",
+}
+"""What a cycle costs depends on the bot's own pace: here it is the default one."""
 _STEADY_S: Final = 15.0
-_PAUSE_S: Final = 12.0
+_PAUSE_S: Final = 8.0
 """Longer than the bot waits before it asks for the same prediction again."""
 _SLOW: Final = [{"path": path, "kind": "latency", "seconds": _LATENCY_S} for path in ("/info", "/exchange", "/v2")]
 
@@ -34,7 +40,7 @@ def run(bench: Bench) -> Section:
     with ExitStack() as stack:
         market = stack.enter_context(ground.Market(where / "market"))
         port = stack.enter_context(ground.broker(ground.MOSQUITTO_5, where / "broker"))
-        stack.enter_context(ground.bot(where / "bot", port, "5", market.port))
+        stack.enter_context(ground.bot(where / "bot", port, "5", market.port, **_AS_SHIPPED))
         market.faults(ground.NO_MATCH, *_SLOW)
         for coins in bench.scale.cycles:
             bench.say(f"a cycle of {coins} coins")

@@ -22,6 +22,8 @@ from tests.support.proxy import Proxy
 _OWN_MS: Final = 20.0
 _HANGS: Final = "hanging"
 _DELAYS_S: Final = {"100 ms": 0.1, "1 s": 1.0}
+_SETTINGS: Final = {"HL_TIMEOUT_S": "2", "ALLORA_REQUESTS_PER_MINUTE": "1200"}
+"""Each coin's prediction every 10 s, prices every second, up to 400 entries in a minute."""
 _WATCHED_S: Final = 1.0
 """For how long after the answer orders are looked for."""
 
@@ -44,7 +46,7 @@ def run(bench: Bench) -> Section:
         market = stack.enter_context(ground.Market(where / "market", epoch_s=2))
         line = stack.enter_context(Proxy(market.port, reads_http=True))
         port = stack.enter_context(ground.broker(ground.MOSQUITTO_5, where / "broker"))
-        stack.enter_context(ground.bot(where / "bot", port, "5", line.port, HL_TIMEOUT_S="2"))
+        stack.enter_context(ground.bot(where / "bot", port, "5", line.port, **_SETTINGS))
         echo = stack.enter_context(responders(where, port, "5", with_peers=False))[ECHO]
         sender = stack.enter_context(Sender(port, "standby", VERSIONS["5"]))
         ground.trade(port, COINS)
@@ -128,10 +130,11 @@ def _section(kinds: dict[str, _Kind], round_trip_ms: float) -> Section:
         key="standby",
         title="STANDBY under load",
         about=(
-            f"The bot trades {COINS} coins that signal all the time; then STANDBY is published. A proxy between bot "
-            "and exchange notes when it has read each order from the bot, on the clock of the sender. Told is how "
-            "long after the publish the last order left (0: none left after it). A message's round trip through the "
-            f"broker (echo, p50) took {round_trip_ms:.1f} ms beside it."
+            f"The bot trades {COINS} coins that signal all the time (prices every second, each prediction every 10 s, "
+            "up to 400 entries in a minute, none of them matched); then STANDBY is published. A proxy between bot and "
+            "exchange notes when it has read each order from the bot, on the clock of the sender. Told is how long "
+            "after the publish the last order left (0: none left after it). A message's round trip through the broker "
+            f"(echo, p50) took {round_trip_ms:.1f} ms beside it."
         ),
         tables=(
             Table(

@@ -13,6 +13,8 @@ mpl.rcParams["font.family"] = "sans-serif"
 from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen before
 
 _OURS, _OTHERS = "#2a78b5", "#b0b7bf"
+_WHOLE = 100
+"""Above it no digit behind the point counts."""
 
 
 def draw(chart: dict[str, Any], path: Path) -> None:
@@ -30,7 +32,7 @@ def draw(chart: dict[str, Any], path: Path) -> None:
         axes.set_xscale("log")
     for number, bar in enumerate(bars):
         axes.annotate(
-            f" {bar['value']['median']:.3g}",
+            f" {_short(bar['value']['median'])}",
             (bar["value"]["high"], number),
             va="center",
             xytext=(4, 0),
@@ -43,6 +45,10 @@ def draw(chart: dict[str, Any], path: Path) -> None:
         axes.spines[side].set_visible(False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= _WHOLE else f"{value:.3g}"
 
 
 def main(document: Path, folder: Path) -> None:

@@ -15,8 +15,8 @@ from tests.support.mosquitto import Mosquitto
 
 pytestmark = [pytest.mark.e2e, pytest.mark.mosquitto, pytest.mark.timeout(240)]
 
-_ROUNDS = 10
-_TRIPS = 30
+_ROUNDS = 6
+_TRIPS = 40
 _GOAL = 1.5
 _GENEROUS = 4.0
 """Other tests run beside this one, and the bot has more to be kept from than an echo."""
@@ -32,10 +32,9 @@ def test_a_command_takes_no_more_than_some_echoes_with_fsync(mosquitto: Mosquitt
         rng = random.Random(1)  # noqa: S311 - an order, no secret
         one_round(askers, _TRIPS, 1, rng)
         rounds = [one_round(askers, _TRIPS, 1, rng) for _ in range(_ROUNDS)]
-    medians = {name: [percentile(each[name].took_ms, 0.5) for each in rounds] for name in askers}
-    # The best round has the least of what else the machine does in it.
-    best = min(ours / floor for ours, floor in zip(medians[BOT], medians[FSYNC], strict=True))
-    assert best < _GENEROUS * max(_GOAL, _stated()), f"p50 by round, ms: {medians}"
+    # What else the machine does only makes a trip longer: the quick ones are those that it did not touch.
+    quick_ms = {name: percentile([took for each in rounds for took in each[name].took_ms], 0.1) for name in askers}
+    assert quick_ms[BOT] < _GENEROUS * max(_GOAL, _stated()) * quick_ms[FSYNC], f"p10, ms: {quick_ms}"
 
 
 def _stated() -> float:
