@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -37,6 +38,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import Topics
+from allora_mqtt.service_manager import Condition, ServiceManager
 from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.books import Books
@@ -130,7 +132,7 @@ async def _run(loaded: Loaded) -> None:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
-        await bot.run()
+        await bot.run(ServiceManager.of(os.environ, os.getpid()))
 
 
 @dataclass(slots=True)
@@ -145,10 +147,15 @@ class _Bot:
     reporter: Reporter
     link: MqttLink
     key_watch: KeyWatch | None
+    database: Database
     end: asyncio.Event
 
-    async def run(self) -> None:
-        """Run every part until the bot is told to end or one of them fails."""
+    async def run(self, manager: ServiceManager) -> None:
+        """Run every part until the bot is told to end or one of them fails.
+
+        Args:
+            manager: told when the bot is online, that it is alive, and that it ends.
+        """
         await self.spool.load()
         await self.inbox.load()
         async with asyncio.TaskGroup() as tasks:
@@ -159,17 +166,26 @@ class _Bot:
                 tasks.create_task(self.dispatcher.run(), name="dispatcher"),
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
+                tasks.create_task(manager.run(self._condition), name="service manager"),
             ]
             if self.key_watch is not None:
                 running.append(tasks.create_task(self.key_watch.run(), name="key"))
             await _until_told_to_end(self.end)
             log.info("Ending")
+            manager.stopping()
             await self.engine.block_entries()
             # Answers and the goodbye leave before the line is closed.
             await self.spool.finish()
             await self.reporter.offline()
             for task in [*running, link]:
                 task.cancel()
+
+    def _condition(self) -> Condition:
+        broker = (
+            "online" if self.link.is_up else f"offline: the MQTT broker {self.link.last_error or 'does not answer'}"
+        )
+        store = "" if self.database.is_writing else "; nothing is stored any more"
+        return Condition(self.link.is_up, self.database.is_writing, f"{self.dispatcher.desired.mode}, {broker}{store}")
 
 
 async def _build(
@@ -270,7 +286,7 @@ async def _build(
     if desired.mode is Mode.ACTIVE:
         log.info("ACTIVE from the start: entries wait until the commands that wait at the broker have been read")
     handlers.apply(desired, desired, may_trade=False)
-    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, end)
+    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, database, end)
 
 
 def _discovery(
@@ -367,7 +383,8 @@ def _write_once(text: str) -> Callable[[], None]:
 
 def _info(loaded: Loaded, identity: Identity, hyperliquid: Hyperliquid, strategies: Strategies) -> Info:
     settings = loaded.settings
-    shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows()}
+    # Whoever comes to the broker with this bot's client id is given its session, commands that wait in it included.
+    shown: dict[str, JsonValue] = {name: value for name, value, _ in loaded.rows() if name != "MQTT_CLIENT_ID"}
     return Info(
         version=identity.version,
         protocol_version=PROTOCOL_VERSION,

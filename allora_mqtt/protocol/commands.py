@@ -45,8 +45,11 @@ class Envelope(Model):
     id: _Label | None = None
     """The sender's own id: a command with an id runs once, for ever."""
     issued_at: Timestamp | None = None
+    """When the sender gave it; by this the bot tells an older command from a newer one."""
     expires_at: Timestamp | None = None
+    """A command that raises risk is not run when it arrives later than this."""
     source: _Label | None = None
+    """Who sends it, as `cli:alice` or `node-red`."""
     transaction: JsonValue = None
     """Anything; comes back in the response."""
 

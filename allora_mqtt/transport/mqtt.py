@@ -332,7 +332,7 @@ class MqttLink:
         if str(reason) == _TAKEN_OVER:
             self._listener.on_taken_over()
             self._set_down(
-                f"somebody else with the client id {self._settings.effective_client_id} has taken the session; "
+                "somebody else with this bot's client id has taken the session; "
                 "stop one of the two, or give it another MQTT_CLIENT_ID"
             )
             return

@@ -22,7 +22,8 @@ app = typer.Typer(name=PROGRAM, add_completion=True)
 def _root(ctx: typer.Context) -> None:
     """Steer and see a trading bot over MQTT.
 
-    Exit codes: 0 done, 2 wrong usage or configuration, 3 rejected by the bot, 4 failed, 5 no broker or no bot answered.
+    Exit codes: 0 done, 2 wrong usage or configuration, 3 rejected by the bot, 4 failed, 5 no broker or no bot answered;
+    `health` ends with 0 or 1.
     """
     del ctx  # its shared options were taken over by the decorator
 

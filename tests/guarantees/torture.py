@@ -35,6 +35,7 @@ PROMISES: Final = {
     "G10": "bad input harms nothing",
     "G11": "one bot per base topic",
     "G12": "no secret leaves",
+    "G13": "only who may, can",
     "G14": "it recovers by itself",
     "G15": "it stays small",
 }

@@ -107,17 +107,26 @@ def export(
 
 
 @takes(*LOCAL)
-def schema(ctx: typer.Context) -> None:
+def schema(
+    ctx: typer.Context,
+    *,
+    asyncapi: Annotated[
+        bool,
+        typer.Option("--asyncapi", help="An AsyncAPI 3 document, with topics, QoS and retain.", show_default=False),
+    ] = False,
+) -> None:
     """Print the JSON Schemas of every command and message."""
     import json
 
+    from allora_mqtt.protocol.asyncapi import describe
     from allora_mqtt.protocol.schema import export
 
     invocation = Invocation.of(ctx)
+    document = describe() if asyncapi else export()
     if invocation.output.as_json:
-        invocation.output.document(export())
+        invocation.output.document(document)
     else:
-        typer.echo(json.dumps(export(), indent=2))
+        typer.echo(json.dumps(document, indent=2))
 
 
 @takes(*LOCAL)
