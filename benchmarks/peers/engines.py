@@ -1,7 +1,7 @@
-"""The same rule in backtesting.py and in backtrader: in by the gap, out by stop, target, horizon or a turned gap.
+"""The same rule in three engines: in by the gap, out by stop, target, horizon or a turned gap.
 
 Reads a CSV of bars with the prediction that is known at each open; prints how long the engine ran, and its trades.
-Both engines decide at a bar's close for the next open, so what is known at the next open stands in the row before.
+The first two decide at a bar's close for the next open, so what is known at the next open stands in the row before.
 """
 
 import json
@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 FEE = 0.00045
@@ -130,7 +131,35 @@ def with_backtrader(frame: pd.DataFrame, rule: dict[str, float]) -> dict[str, An
     return {"seconds": took_s, "trades": strategy.found, "pnl_usd": strategy.pnl_usd}
 
 
-ENGINES = {"backtesting.py": with_backtesting, "backtrader": with_backtrader}
+def with_vectorbt(frame: pd.DataFrame, rule: dict[str, float]) -> dict[str, Any]:
+    """Run it in vectorbt, as a function that numba compiles; the second run is timed, without the compiling."""
+    import vectorbt as vbt  # noqa: PLC0415 - one engine at a time
+    from vectorbt_rule import decide  # noqa: PLC0415
+
+    opens, gaps = frame["Open"].to_numpy(), frame["NextGap"].shift(1).to_numpy()
+    numbers = ("amount_usd", "price_gap_pct", "tp_ratio", "sl_ratio", "min_target_pct", "min_stop_pct")
+    rest = [rule[name] for name in (*numbers, "exit_buffer_pct")]
+
+    def run() -> vbt.Portfolio:
+        held = np.zeros(5)
+        bars = (opens, frame["High"].to_numpy(), frame["Low"].to_numpy(), gaps)
+        return vbt.Portfolio.from_order_func(
+            frame["Close"], decide, *bars, held, *rest, flexible=True, init_cash=CASH, max_orders=3 * len(frame)
+        )
+
+    run()
+    started = time.perf_counter()
+    portfolio = run()
+    took_s = time.perf_counter() - started
+    trades = portfolio.trades.records_readable
+    closed = trades[trades["Status"] == "Closed"]
+    times = (closed[name].map(lambda at: int(at.timestamp())) for name in ("Entry Timestamp", "Exit Timestamp"))
+    sides = closed["Direction"].map({"Long": 1, "Short": -1})
+    found = [list(map(int, row)) for row in zip(*times, sides, strict=True)]
+    return {"seconds": took_s, "trades": found, "pnl_usd": float(closed["PnL"].sum())}
+
+
+ENGINES = {"backtesting.py": with_backtesting, "backtrader": with_backtrader, "vectorbt": with_vectorbt}
 
 if __name__ == "__main__":
     print(json.dumps(ENGINES[sys.argv[1]](rows(sys.argv[2]), json.loads(sys.argv[3]))))  # noqa: T201 - its answer
