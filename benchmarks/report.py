@@ -47,10 +47,11 @@ def publish(report: Report, docs: Path) -> None:
     document = docs / "performance.json"
     document.write_text(report.model_dump_json(indent=1) + "\n")
     subprocess.run(peer("plots", "plot.py", str(document), str(images)), check=True)
-    (docs / "performance.md").write_text(_markdown(report))
+    (docs / "performance.md").write_text(to_markdown(report))
 
 
-def _markdown(report: Report) -> str:
+def to_markdown(report: Report) -> str:
+    """Return the page; it names the charts, which `publish` draws."""
     lines = [
         "# How fast it is",
         "",
