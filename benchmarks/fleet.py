@@ -10,7 +10,7 @@ from benchmarks import ground
 from benchmarks.asker import Asker
 from benchmarks.bench import Bench
 from benchmarks.figures import Goal, Section, Spread, Table, percentile, ratios, spread
-from benchmarks.ground import cpu_s
+from benchmarks.ground import MOSQUITTO_5, cpu_s
 from tests.support.footprint import Footprint
 from tests.support.mosquitto import Mosquitto
 
@@ -112,10 +112,7 @@ def _asked(askers: list[Asker]) -> list[float]:
 
 
 def _broker(stack: ExitStack, where: Path) -> Mosquitto:
-    broker = Mosquitto(where / "broker")
-    broker.start()
-    stack.callback(broker.stop)
-    return broker
+    return stack.enter_context(ground.mosquitto(MOSQUITTO_5, where / "broker"))
 
 
 def _on_paper(fleet: tuple[str | Spread, ...], crowd: tuple[str | Spread, ...]) -> str:

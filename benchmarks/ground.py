@@ -63,6 +63,8 @@ class BrokerKind:
 
 MOSQUITTO_5: Final = BrokerKind("mosquitto", "5")
 MOSQUITTO_3: Final = BrokerKind("mosquitto", "3.1.1")
+MOSQUITTO_SAVING: Final = BrokerKind("mosquitto that saves each change", "5")
+"""With `mosquitto/mosquitto.conf` of this repository: what it holds survives its own crash."""
 EMBEDDED: Final = BrokerKind("embedded amqtt", "3.1.1")
 
 
@@ -96,14 +98,23 @@ def broker(kind: BrokerKind, where: Path) -> Iterator[int]:
         with own_broker(where) as port:
             yield port
         return
+    with mosquitto(kind, where) as started:
+        yield started.port
+
+
+@contextmanager
+def mosquitto(kind: BrokerKind, where: Path) -> Iterator[Mosquitto]:
+    """Start a mosquitto."""
     if MOSQUITTO is None:
         raise SystemExit("The mosquitto broker is not installed; get it with: apt-get install mosquitto")
-    mosquitto = Mosquitto(where)
-    mosquitto.start()
+    here = Path(__file__).parent
+    shipped = here.parent / "mosquitto" / "mosquitto.conf" if kind == MOSQUITTO_SAVING else here / "mosquitto.conf"
+    started = Mosquitto(where, shipped=shipped)
+    started.start()
     try:
-        yield mosquitto.port
+        yield started
     finally:
-        mosquitto.stop()
+        started.stop()
 
 
 @contextmanager
