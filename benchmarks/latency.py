@@ -61,8 +61,10 @@ def run(bench: Bench) -> Section:
         charts=tuple(charts),
         goals=tuple(goals),
         notes=(
-            "A mosquitto that saves each change writes all that it holds to its disk again and again: with many coins "
-            "the bot's own state, which is retained, keeps it busy, and commands and answers wait in line behind it.",
+            (
+                "A mosquitto that saves each change writes all that it holds to its disk again and again: with many coins "
+                "the bot's own state, which is retained, keeps it busy, and commands and answers wait in line behind it."
+            ),
         ),
     )
 
