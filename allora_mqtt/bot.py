@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import aiohttp
@@ -46,6 +46,7 @@ from allora_mqtt.store.database import Database
 from allora_mqtt.store.entries import Changes, Saved
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.store.retention import Retention
 from allora_mqtt.surroundings import (
     CannotStart,
     Exchange,
@@ -120,6 +121,8 @@ def run_broker(loaded: Loaded) -> int:
 async def _run(loaded: Loaded) -> None:
     settings = loaded.settings
     async with AsyncExitStack() as stack:
+        manager = ServiceManager.of(os.environ, os.getpid())
+        stack.callback(asyncio.create_task(manager.run(), name="service manager").cancel)
         stack.enter_context(only_bot_in(settings.bot.data_dir))
         # The simulator comes up while the rest does.
         process = await stack.enter_async_context(simulator(settings))
@@ -132,7 +135,7 @@ async def _run(loaded: Loaded) -> None:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
-        await bot.run(ServiceManager.of(os.environ, os.getpid()))
+        await bot.run(manager)
 
 
 @dataclass(slots=True)
@@ -158,6 +161,7 @@ class _Bot:
         """
         await self.spool.load()
         await self.inbox.load()
+        manager.look = self._condition
         async with asyncio.TaskGroup() as tasks:
             link = tasks.create_task(self.link.run(), name="mqtt")
             running = [
@@ -166,7 +170,6 @@ class _Bot:
                 tasks.create_task(self.dispatcher.run(), name="dispatcher"),
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
-                tasks.create_task(manager.run(self._condition), name="service manager"),
             ]
             if self.key_watch is not None:
                 running.append(tasks.create_task(self.key_watch.run(), name="key"))
@@ -192,7 +195,8 @@ async def _build(
     loaded: Loaded, exchange: Exchange, endpoint: Endpoint, database: Database, session: aiohttp.ClientSession
 ) -> _Bot:
     settings = loaded.settings
-    journal, ledger, topics, outbox = Journal(database), Ledger(database), Topics(settings.mqtt.base_topic), Outbox()
+    journal, ledger = Journal(database), Ledger(database, _retention(settings))
+    topics, outbox = Topics(settings.mqtt.base_topic), Outbox()
     saved = await journal.saved()
     desired = rules.at_start(
         saved, settings.bot.default_mode, settings.default.active_cryptos, settings.trade.runtime, _now()
@@ -239,7 +243,15 @@ async def _build(
     )
     policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
     dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
-    inbox = Inbox(topics, journal, dispatcher, outbox, _now, clear_mailbox=settings.mqtt.clear_retained_commands)
+    inbox = Inbox(
+        topics,
+        journal,
+        dispatcher,
+        outbox,
+        _now,
+        clear_mailbox=settings.mqtt.clear_retained_commands,
+        restored_at=saved.restored_at,
+    )
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
     spool = Spool(SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now)
@@ -319,6 +331,18 @@ async def _within_hard_limits(desired: rules.Desired, limits: HardLimits, journa
     clamped = replace(desired, settings=settings)
     await journal.save(rules.changes(desired, clamped), _now())
     return clamped
+
+
+def _retention(settings: Settings) -> Retention:
+    bot = settings.bot
+    return Retention(
+        questions=timedelta(hours=bot.retention_questions_hours),
+        commands=timedelta(days=bot.retention_commands_days),
+        signals=timedelta(days=bot.retention_signals_days),
+        equity=timedelta(days=bot.retention_equity_days),
+        events=timedelta(days=bot.retention_events_days),
+        predictions=timedelta(days=bot.retention_predictions_days),
+    )
 
 
 async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat_interval_s: float) -> Lookout:

@@ -22,12 +22,12 @@ class Condition:
     """How the bot is doing.
 
     Attributes:
-        is_online: whether it is on MQTT.
+        is_ready: whether it does what it was started for.
         is_alive: whether all works that a restart would mend; a broker that is away is not among it.
         said: one line for `systemctl status`.
     """
 
-    is_online: bool
+    is_ready: bool
     is_alive: bool
     said: str
 
@@ -39,11 +39,16 @@ class ServiceManager:
         address: where datagrams go, a path or `@` and an abstract name; None for nowhere.
         watchdog_s: without a sign of life for this long the process is killed and started again; None where nobody
             watches.
+
+    Attributes:
+        look: asked every few seconds how the bot is doing; replaced as it comes up.
     """
 
     def __init__(self, address: str | None, watchdog_s: float | None) -> None:
         self._address = address
+        self.look: Callable[[], Condition] = _starting
         self._is_ready = False
+        self._is_stopping = False
         self._said = ""
         self._watched = watchdog_s is not None
         self._interval_s = min(_LOOK_EVERY_S, (watchdog_s or _LOOK_EVERY_S) / _SIGNS_PER_WATCHDOG)
@@ -60,27 +65,24 @@ class ServiceManager:
         is_ours = owner == str(pid) and span.isdecimal() and int(span) > 0
         return cls(environment.get("NOTIFY_SOCKET") or None, int(span) / _MICROSECONDS if is_ours else None)
 
-    async def run(self, look: Callable[[], Condition]) -> None:
-        """Tell of the bot until cancelled.
-
-        Args:
-            look: asked every few seconds; this being the event loop, a loop that hangs tells of nothing.
-        """
-        while self._address is not None:
-            self._tell(look())
+    async def run(self) -> None:
+        """Tell of the bot until it ends or this is cancelled; on the event loop, so that one that hangs is silent."""
+        while self._address is not None and not self._is_stopping:
+            self._tell(self.look())
             await asyncio.sleep(self._interval_s if self._is_ready else _LOOK_FOR_READY_EVERY_S)
 
     def stopping(self) -> None:
-        """Tell that the bot has begun to end."""
+        """Tell that the bot has begun to end, and nothing more."""
+        self._is_stopping = True
         self._send("STOPPING=1", "STATUS=Ending")
 
     def _tell(self, condition: Condition) -> None:
         words = []
-        if condition.is_online and not self._is_ready:
+        if condition.is_ready and not self._is_ready:
             self._is_ready = True
             words.append("READY=1")
         if condition.is_alive and not self._is_ready:
-            # A broker that is not there yet may come at any time.
+            # A broker that is not there yet may come at any time, and a migration takes its time.
             words.append(f"EXTEND_TIMEOUT_USEC={_START_EXTENSION_S * _MICROSECONDS}")
         if condition.is_alive and self._is_ready and self._watched:
             words.append("WATCHDOG=1")
@@ -101,3 +103,7 @@ class ServiceManager:
                 line.sendto(text.encode(), name)
         except OSError as error:
             log.warning("systemd cannot be told (%s): %s", text.replace("\n", ", "), error)
+
+
+def _starting() -> Condition:
+    return Condition(is_ready=False, is_alive=True, said="Starting")

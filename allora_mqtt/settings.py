@@ -193,20 +193,64 @@ class EmbeddedSettings(_Group):
     """`EMBEDDED_BROKER_…`: the broker that the bot starts when no `MQTT_HOST` is set."""
 
     broker_bind: str = "127.0.0.1:1883"
-    """Where the bot's own broker listens when `MQTT_HOST` is unset."""
+    """Where the bot's own broker listens when `MQTT_HOST` is unset; elsewhere than on loopback only for users."""
+    broker_ws_bind: str | None = None
+    """Where it takes MQTT over websockets too, for dashboards in a browser; only for users."""
+    broker_users: SecretStr | None = None
+    """Who may log in, as `name:password,name:password`; each may do everything. Unset: everybody on this machine."""
+    broker_users_file: Path | None = None
+    """The file that holds the users."""
 
-    @field_validator("broker_bind")
+    @model_validator(mode="before")
     @classmethod
-    def _loopback(cls, value: str) -> str:
-        host, _ = parse_bind(value)
-        if host not in {"127.0.0.1", "localhost"}:
-            raise ValueError("the embedded broker knows no passwords and listens on 127.0.0.1 only; use mosquitto")
+    def _read_files(cls, values: object) -> object:
+        return _from_file(values, "broker_users")
+
+    @field_validator("broker_bind", "broker_ws_bind")
+    @classmethod
+    def _somewhere(cls, value: str | None) -> str | None:
+        return None if value is None else _is_bind(value)
+
+    @field_validator("broker_users")
+    @classmethod
+    def _each_with_a_password(cls, value: SecretStr | None) -> SecretStr | None:
+        for part in [] if value is None else _parts(value.get_secret_value()):
+            name, colon, password = part.partition(":")
+            if not (name and colon and password):
+                raise ValueError("each user is NAME:PASSWORD, and commas are between them")
         return value
+
+    @model_validator(mode="after")
+    def _nobody_unknown(self) -> Self:
+        if self.users:
+            return self
+        if self.address[0] not in {"127.0.0.1", "localhost"}:
+            raise ValueError(
+                "broker_bind: without EMBEDDED_BROKER_USERS the bot's own broker listens on 127.0.0.1 only; "
+                "set users, or use mosquitto"
+            )
+        if self.broker_ws_bind is not None:
+            raise ValueError(
+                "broker_ws_bind: any page in a browser on this machine could command the bot; "
+                "set EMBEDDED_BROKER_USERS too"
+            )
+        return self
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to listen on."""
         return parse_bind(self.broker_bind)
+
+    @property
+    def ws_address(self) -> tuple[str, int] | None:
+        """Host and port for websockets, if any."""
+        return None if self.broker_ws_bind is None else parse_bind(self.broker_ws_bind)
+
+    @property
+    def users(self) -> dict[str, str]:
+        """The passwords by user; empty where everybody on this machine may log in."""
+        parts = [] if self.broker_users is None else _parts(self.broker_users.get_secret_value())
+        return {name: password for name, _, password in (part.partition(":") for part in parts)}
 
 
 class BotSettings(_Group):
@@ -244,6 +288,18 @@ class BotSettings(_Group):
         "starter": ["BTC", "ETH", "SOL"],
     }
     """Named sets of coins for the action `activate_set` and for `MQTT_DISCOVERY_CRYPTOS`."""
+    retention_questions_hours: Annotated[int, Field(ge=0, le=87_600)] = 1
+    """How long commands that only asked stay in the journal; 0 here and below: for ever."""
+    retention_commands_days: Annotated[int, Field(ge=0, le=36_500)] = 90
+    """How long the journal keeps what commands carried; their ids stay for ever."""
+    retention_signals_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How long signals stay that led to nothing."""
+    retention_equity_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How long every point of the equity curve stays."""
+    retention_events_days: Annotated[int, Field(ge=0, le=36_500)] = 365
+    """How long the audit trail stays."""
+    retention_predictions_days: Annotated[int, Field(ge=0, le=36_500)] = 365
+    """How long predictions stay, and what came of them."""
     log_format: Literal["console", "json"] = "console"
     """Lines for people, or JSON for machines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -21,3 +21,8 @@ def acknowledge_at_once(connection: socket.socket) -> None:
     """Turn off delayed acknowledgement; to be called again after each read, because the kernel turns it on again."""
     if _QUICKACK is not None:
         connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
+def reachable(host: str) -> str:
+    """Return the address at which something is reached from this machine, by the address that it listens on."""
+    return {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host)  # noqa: S104 - compared with, not listened on

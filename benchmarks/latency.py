@@ -62,8 +62,9 @@ def run(bench: Bench) -> Section:
         goals=tuple(goals),
         notes=(
             (
-                "A mosquitto that saves each change writes all that it holds to its disk again and again: with many coins "
-                "the bot's own state, which is retained, keeps it busy, and commands and answers wait in line behind it."
+                "A mosquitto that saves each change writes all that it holds to its disk again and again: with many "
+                "coins the bot's own state, which is retained, keeps it busy, and commands and answers wait in line "
+                "behind it."
             ),
         ),
     )

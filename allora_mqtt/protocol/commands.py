@@ -309,6 +309,10 @@ ACTIONS: Final[Mapping[str, type[Action]]] = {
 """Every action by its name in `<base>/request/<name>`."""
 
 
+QUESTIONS: Final = frozenset(action.name for action in (Ping, History, Trades, Performance, SearchCatalog))
+"""The actions that only ask: nothing changes by them, so that nobody needs to know later that they were asked."""
+
+
 def write(body: Body, envelope: Envelope | None = None) -> tuple[Address, bytes]:
     """Return where a command is sent and its JSON payload, for anybody who sends commands."""
     fields = body.model_dump(mode="json", by_alias=True, exclude_none=True)

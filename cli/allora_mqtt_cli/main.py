@@ -7,7 +7,7 @@ from typing import Final
 import typer
 from typer.main import get_command
 
-from allora_mqtt_cli.commands import config, control, cryptos, discovery, local, research, see
+from allora_mqtt_cli.commands import config, control, cryptos, discovery, fleet, local, research, see
 from allora_mqtt_cli.errors import CliError, ExitCode
 from allora_mqtt_cli.invocation import Invocation
 from allora_mqtt_cli.options import SENDS, takes
@@ -33,6 +33,7 @@ control.register(app)
 cryptos.register(app)
 config.register(app)
 discovery.register(app)
+fleet.register(app)
 local.register(app)
 research.register(app)
 

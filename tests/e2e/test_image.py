@@ -17,6 +17,7 @@ import pytest
 
 from allora_mqtt import __version__
 from tests.conftest import ROOT
+from tests.e2e.conftest import CACHE, CANARY
 from tests.support.client import Watcher
 from tests.support.image import DOCKER_CAPABILITIES, Container, Image, Network, build
 from tests.support.mosquitto import MOSQUITTO, Mosquitto
@@ -24,8 +25,6 @@ from tests.support.net import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.real_peers, pytest.mark.timeout(600)]
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "allora-mqtt"
-DEBIAN = Path(os.environ.get("DEBIAN_ROOT", _CACHE / "debian-trixie"))
 PASSWORD = "made up for the broker"  # noqa: S105 - as it says
 PROFILES = {
     "sim": {"bot-sim"},
@@ -36,18 +35,11 @@ PROFILES = {
     "node-red": {"node-red"},
 }
 TOKEN = "made up by the Supervisor"  # noqa: S105 - as it says
-CANARY = "b3d1c0ffee" * 4
 SUPERVISOR = "127.0.0.97"
 """An address of this machine that nobody else listens on, with the port that the Supervisor has."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _prepared() -> None:
-    assert os.getuid() == 0, "the images are run in a chroot; run this as root"
-    assert (DEBIAN / "usr/local/bin/python").exists(), "tests/e2e/install_debian has not run"
-
-
-COMPOSE = _CACHE / "docker-compose" / "usr" / "libexec" / "docker" / "cli-plugins" / "docker-compose"
+COMPOSE = CACHE / "docker-compose" / "usr" / "libexec" / "docker" / "cli-plugins" / "docker-compose"
 """The real one, which reads and checks a file without an engine."""
 
 
@@ -63,17 +55,6 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     running.start()
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The bot's image, from a folder in which secrets lie about."""
-    context = tmp_path_factory.mktemp("context") / "allora-mqtt"
-    shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", "dist", "docs", "tests"))
-    for place in (".env", "cli/.env", "allora_mqtt/allora-mqtt.toml", "secrets/hl_secret_key", "data/bot.sqlite3"):
-        (context / place).parent.mkdir(exist_ok=True)
-        (context / place).write_text(CANARY)
-    return build(context, DEBIAN, tmp_path_factory.mktemp("image"))
 
 
 def volume(tmp_path: Path, user: int) -> Path:
@@ -128,7 +109,7 @@ def test_the_image_runs_the_bot_without_rights_and_with_nothing_to_write_to_but_
     for life in (1, 2):
         process = container.start(log)
         try:
-            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 60)
+            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 120)
             with Watcher(broker.port, login=("bot", PASSWORD)) as watcher:
                 watcher.wait("mode", "STANDBY")
                 done = container.run("allora-mqtt", "mode", "active")
@@ -193,13 +174,13 @@ def supervisor(broker: Mosquitto) -> Iterator[str]:
 
 
 def test_the_add_on_asks_the_supervisor_leaves_root_behind_and_runs(
-    supervisor: str, broker: Mosquitto, tmp_path: Path
+    supervisor: str, debian: Path, broker: Mosquitto, tmp_path: Path
 ) -> None:
     subprocess.run(
         ["make", "addon", f"PYTHON={sys.executable}"], cwd=ROOT, check=True, capture_output=True, timeout=300
     )
     context = ROOT / "dist" / "home-assistant" / "allora-mqtt"
-    image = build(context, DEBIAN, tmp_path / "image", {"BUILD_VERSION": __version__, "BUILD_ARCH": "amd64"})
+    image = build(context, debian, tmp_path / "image", {"BUILD_VERSION": __version__, "BUILD_ARCH": "amd64"})
     assert image.labels == {"io.hass.version": __version__, "io.hass.type": "app", "io.hass.arch": "amd64"}
 
     data = volume(tmp_path, 0)
@@ -213,7 +194,7 @@ def test_the_add_on_asks_the_supervisor_leaves_root_behind_and_runs(
     for _ in range(2):
         process = container.start(log)
         try:
-            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 60)
+            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 120)
             assert facts(process.pid)["Uid"].split() == ["10001"] * 4
             assert TOKEN not in Path(f"/proc/{process.pid}/environ").read_text()
             with Watcher(broker.port, login=("bot", PASSWORD)) as watcher:
@@ -225,6 +206,7 @@ def test_the_add_on_asks_the_supervisor_leaves_root_behind_and_runs(
     assert (options.stat().st_uid, options.stat().st_mode & 0o777) == (0, 0o600)
     assert (data / "bot.sqlite3").stat().st_uid == 10001
     assert PASSWORD not in log.read_text() + options.read_text()
+    shutil.rmtree(image.root)
 
 
 @pytest.fixture
@@ -310,7 +292,7 @@ def test_the_services_of_the_compose_file_find_each_other(image: Image, project:
         broker = subprocess.Popen([*network.words, "unshare", "--mount", "sh", "-ec", words], stdout=said, stderr=said)
         process = container.start(log)
         try:
-            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 60)
+            until(lambda: is_well(container), f"health 0; it said: {log.read_text()}", 120)
             assert container.run("allora-mqtt", "mode", "active").returncode == 0
             assert container.run("allora-mqtt", "status", "--json").stdout.count('"mode": "ACTIVE"') == 1
             refused = container.run("env", "MQTT_PASSWORD_FILE=/dev/null", "allora-mqtt", "mode", "standby")

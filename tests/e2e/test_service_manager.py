@@ -40,6 +40,7 @@ def bot(tmp_path: Path, program: Path, systemd: Listening) -> Iterator[Bot]:
     )
     running.start()
     until(lambda: any("broker cannot be reached" in said for said in systemd.all("STATUS")), "a status")
+    assert systemd.all("STATUS")[0] == "Starting"
     assert systemd.all("READY") == systemd.all("WATCHDOG") == []
     assert systemd.all("EXTEND_TIMEOUT_USEC")
     broker.start()

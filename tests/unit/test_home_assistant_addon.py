@@ -58,6 +58,7 @@ def test_the_add_on_is_what_the_supervisor_takes() -> None:
     assert CONFIG["init"] is True
     assert 10 <= CONFIG["timeout"] <= 300
     assert yaml.safe_load((ADDON.parent / "repository.yaml").read_text())["name"]
+    assert all((ADDON / page).read_text().startswith("# AlloraMind\n") for page in ("README.md", "DOCS.md"))
     for option, kind in SCHEMA.items():
         assert SCHEMA_ELEMENT.fullmatch(kind), option
         assert kind.endswith("?") is (option not in CONFIG["options"])

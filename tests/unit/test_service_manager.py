@@ -9,9 +9,9 @@ import pytest
 from allora_mqtt.service_manager import Condition, ServiceManager
 from tests.support.service_manager import Listening
 
-WELL = Condition(is_online=True, is_alive=True, said="STANDBY, online")
-AWAY = Condition(is_online=False, is_alive=True, said="STANDBY, offline: the MQTT broker does not answer")
-ILL = Condition(is_online=True, is_alive=False, said="STANDBY, online")
+WELL = Condition(is_ready=True, is_alive=True, said="STANDBY, online")
+AWAY = Condition(is_ready=False, is_alive=True, said="STANDBY, offline: the MQTT broker does not answer")
+ILL = Condition(is_ready=True, is_alive=False, said="STANDBY, online")
 
 
 @pytest.fixture
@@ -21,9 +21,11 @@ def address(tmp_path: Path) -> str:
 
 async def told(manager: ServiceManager, *conditions: Condition, for_s: float = 0.4) -> None:
     """Run it for a while in each of these conditions, one after another."""
-    present = [conditions[0]]
-    task = asyncio.create_task(manager.run(lambda: present[0]))
-    for present[0] in conditions:
+    past = [conditions[0]]
+    manager.look = lambda: past[-1]
+    task = asyncio.create_task(manager.run())
+    for condition in conditions:
+        past.append(condition)
         await asyncio.sleep(for_s)
     task.cancel()
     await asyncio.wait([task])
@@ -40,6 +42,18 @@ async def test_ready_is_said_once_and_life_as_long_as_there_is_some(tmp_path: Pa
         assert systemd.all("STATUS") == ["STANDBY, online"]
         manager.stopping()
         assert systemd.all("STOPPING") == ["1"]
+        systemd.forget()
+        await asyncio.wait_for(manager.run(), 1)
+        assert systemd.said == []
+
+
+async def test_the_start_may_take_as_long_as_the_loop_turns(address: str) -> None:
+    with Listening(address) as systemd:
+        task = asyncio.create_task(ServiceManager(address, 60).run())
+        await asyncio.sleep(0.5)
+        task.cancel()
+        assert len(systemd.all("EXTEND_TIMEOUT_USEC")) >= 2
+        assert systemd.all("STATUS") == ["Starting"]
 
 
 async def test_a_bot_that_is_ill_gives_no_sign_of_life(address: str) -> None:
@@ -83,7 +97,7 @@ async def test_only_our_own_watchdog_is_fed(address: str, environment: dict[str,
 
 async def test_without_anybody_to_tell_it_ends_at_once() -> None:
     manager = ServiceManager.of({"NOTIFY_SOCKET": "", "WATCHDOG_USEC": "150000"}, 1)
-    await asyncio.wait_for(manager.run(lambda: WELL), 1)
+    await asyncio.wait_for(manager.run(), 1)
     manager.stopping()
 
 
@@ -94,6 +108,6 @@ async def test_a_socket_that_is_gone_ends_nothing(address: str, caplog: pytest.L
 
 async def test_a_status_is_one_line_whatever_it_says(address: str) -> None:
     with Listening(address) as systemd:
-        await told(ServiceManager(address, None), Condition(is_online=False, is_alive=False, said="no\nREADY=1"))
+        await told(ServiceManager(address, None), Condition(is_ready=False, is_alive=False, said="no\nREADY=1"))
         assert systemd.all("STATUS") == ["no READY=1"]
         assert systemd.all("READY") == []
