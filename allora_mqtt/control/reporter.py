@@ -149,7 +149,8 @@ class Reporter:
 
     async def offline(self) -> None:
         """Say goodbye, and wait until the broker has heard it."""
-        sent = self._outbox.send(self._topics.availability, Availability.OFFLINE.value.encode(), retain=True)
+        # Its echo must not be taken for somebody else's message and be put right.
+        sent = self._outbox.send_last(self._topics.availability, Availability.OFFLINE.value.encode())
         await asyncio.wait([sent], timeout=1)
 
     def publish_info(self, info: Info) -> None:
