@@ -34,9 +34,10 @@ test: dev ## every test; those of the mosquitto broker where it is installed
 		echo "Left out: the tests on mosquitto, which is not installed. Get it with: apt-get install mosquitto"
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -n auto --dist loadgroup
 
-e2e: dev ## the real Home Assistant, Node-RED and Chromium, which are installed into ~/.cache (as root, on Debian; 2 GB)
+e2e: dev ## the real Home Assistant, Node-RED, Chromium and a clustered broker, which are installed into ~/.cache (as root, on Debian; 2 GB)
 	tests/e2e/install_home_assistant
 	tests/e2e/install_node_red
+	tests/e2e/install_aedes
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -m real_peers tests/e2e
 
 torture: dev ## the long form of every promise in docs/guarantees.md: half an hour (SEED=… repeats a run)
