@@ -3,11 +3,14 @@ PYTHON ?= python3
 FUZZ_RUNS ?= 110000
 VENV := .venv
 BIN := $(VENV)/bin
-LOCK := pyproject.toml requirements/build.in -q --upgrade --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-header
+LOCKED := -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+LOCK := pyproject.toml requirements/build.in $(LOCKED)
+# The environment that builds the site, and what the site shows: the repository's own files, in their places.
+DOCS := build/docs-env
+SHOWN := README.md CHANGELOG.md CONTRIBUTING.md $(wildcard SECURITY.md) LICENSE docs examples mosquitto
 
 .DEFAULT_GOAL := help
-.PHONY: help run install dev check format test e2e torture fuzz lock wheel addon clean
+.PHONY: help run install dev check format test e2e torture fuzz pages docs asyncapi lock wheel addon clean
 
 help: ## show this
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,10 +37,11 @@ test: dev ## every test; those of the mosquitto broker where it is installed
 		echo "Left out: the tests on mosquitto, which is not installed. Get it with: apt-get install mosquitto"
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -n auto --dist loadgroup
 
-e2e: dev ## the real Home Assistant, Node-RED, Chromium and a clustered broker, which are installed into ~/.cache (as root, on Debian; 2 GB)
+e2e: dev ## the real Home Assistant, Node-RED and Chromium, a clustered broker, and the images, all in ~/.cache (as root, on Debian; 2.5 GB)
 	tests/e2e/install_home_assistant
 	tests/e2e/install_node_red
 	tests/e2e/install_aedes
+	tests/e2e/install_debian
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -m real_peers tests/e2e
 
 torture: dev ## the long form of every promise in docs/guarantees.md: half an hour (SEED=… repeats a run)
@@ -50,9 +54,25 @@ fuzz: dev ## throw more than 200,000 inputs at the bot, guided by coverage (take
 		PYTHONPATH=cli $(BIN)/python -m tests.fuzz $$target -runs=$(FUZZ_RUNS) -print_final_stats=1 -verbosity=0 || exit 1; \
 	done
 
+pages: dev ## write those pages of docs/ that say what the code says
+	$(BIN)/python -m tools.docs
+
+docs: dev $(DOCS)/.installed ## the documentation as a site, in build/site; a broken link is an error
+	$(BIN)/python -m tools.docs --check
+	mkdir -p build/pages
+	for shown in $(SHOWN); do ln -sfn ../../$$shown build/pages/$$shown; done
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	$(BIN)/python -m tools.docs --site build/site
+	@echo "Open build/site/index.html"
+
+asyncapi: ## have AsyncAPI's own parser read docs/asyncapi.json (needs Node.js)
+	tests/support/asyncapi/check docs/asyncapi.json
+
 lock: dev ## resolve the locked dependencies anew
 	$(BIN)/uv pip compile $(LOCK) -o requirements/run.lock
 	$(BIN)/uv pip compile $(LOCK) --extra dev -o requirements/dev.lock
+	$(BIN)/uv pip compile requirements/docs.in $(LOCKED) -o requirements/docs.lock
+	$(BIN)/uv pip compile $(LOCK) --extra postgres --constraint requirements/run.lock -o requirements/image.lock
 
 wheel: dev ## build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
@@ -60,7 +80,7 @@ wheel: dev ## build the wheel into dist/
 addon: dev ## the Home Assistant add-on with the wheel in it, into dist/home-assistant: a repository of add-ons
 	rm -rf dist/home-assistant && mkdir -p dist
 	cp -R examples/home-assistant/addon dist/home-assistant
-	cp requirements/run.lock dist/home-assistant/allora-mqtt/
+	cp requirements/run.lock CHANGELOG.md dist/home-assistant/allora-mqtt/
 	$(BIN)/python -m hatchling build -t wheel -d dist/home-assistant/allora-mqtt
 
 clean: ## remove the environment and what tools left behind
@@ -82,3 +102,9 @@ $(VENV)/.dev: $(VENV)/bin/python requirements/dev.lock pyproject.toml
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $@ $(VENV)/.run
+
+$(DOCS)/.installed: requirements/docs.lock
+	@echo "Installing into $(DOCS) (once) ..."
+	@$(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/docs.lock
+	@touch $@

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import aiohttp
@@ -37,6 +38,7 @@ from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
 from allora_mqtt.protocol.topics import Topics
+from allora_mqtt.service_manager import Condition, ServiceManager
 from allora_mqtt.settings import Network, Settings
 from allora_mqtt.simulator_process import SimulatorFailed
 from allora_mqtt.store.books import Books
@@ -44,6 +46,7 @@ from allora_mqtt.store.database import Database
 from allora_mqtt.store.entries import Changes, Saved
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
+from allora_mqtt.store.retention import Retention
 from allora_mqtt.surroundings import (
     CannotStart,
     Exchange,
@@ -118,6 +121,8 @@ def run_broker(loaded: Loaded) -> int:
 async def _run(loaded: Loaded) -> None:
     settings = loaded.settings
     async with AsyncExitStack() as stack:
+        manager = ServiceManager.of(os.environ, os.getpid())
+        stack.callback(asyncio.create_task(manager.run(), name="service manager").cancel)
         stack.enter_context(only_bot_in(settings.bot.data_dir))
         # The simulator comes up while the rest does.
         process = await stack.enter_async_context(simulator(settings))
@@ -130,7 +135,7 @@ async def _run(loaded: Loaded) -> None:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         bot = await _build(loaded, exchange, endpoint, database, session)
         stack.push_async_callback(bot.hyperliquid.close)
-        await bot.run()
+        await bot.run(manager)
 
 
 @dataclass(slots=True)
@@ -145,12 +150,18 @@ class _Bot:
     reporter: Reporter
     link: MqttLink
     key_watch: KeyWatch | None
+    database: Database
     end: asyncio.Event
 
-    async def run(self) -> None:
-        """Run every part until the bot is told to end or one of them fails."""
+    async def run(self, manager: ServiceManager) -> None:
+        """Run every part until the bot is told to end or one of them fails.
+
+        Args:
+            manager: told when the bot is online, that it is alive, and that it ends.
+        """
         await self.spool.load()
         await self.inbox.load()
+        manager.look = self._condition
         async with asyncio.TaskGroup() as tasks:
             link = tasks.create_task(self.link.run(), name="mqtt")
             running = [
@@ -164,6 +175,7 @@ class _Bot:
                 running.append(tasks.create_task(self.key_watch.run(), name="key"))
             await _until_told_to_end(self.end)
             log.info("Ending")
+            manager.stopping()
             await self.engine.block_entries()
             # Answers and the goodbye leave before the line is closed.
             await self.spool.finish()
@@ -171,12 +183,20 @@ class _Bot:
             for task in [*running, link]:
                 task.cancel()
 
+    def _condition(self) -> Condition:
+        broker = (
+            "online" if self.link.is_up else f"offline: the MQTT broker {self.link.last_error or 'does not answer'}"
+        )
+        store = "" if self.database.is_writing else "; nothing is stored any more"
+        return Condition(self.link.is_up, self.database.is_writing, f"{self.dispatcher.desired.mode}, {broker}{store}")
+
 
 async def _build(
     loaded: Loaded, exchange: Exchange, endpoint: Endpoint, database: Database, session: aiohttp.ClientSession
 ) -> _Bot:
     settings = loaded.settings
-    journal, ledger, topics, outbox = Journal(database), Ledger(database), Topics(settings.mqtt.base_topic), Outbox()
+    journal, ledger = Journal(database), Ledger(database, _retention(settings))
+    topics, outbox = Topics(settings.mqtt.base_topic), Outbox()
     saved = await journal.saved()
     desired = rules.at_start(
         saved, settings.bot.default_mode, settings.default.active_cryptos, settings.trade.runtime, _now()
@@ -223,7 +243,15 @@ async def _build(
     )
     policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
     dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
-    inbox = Inbox(topics, journal, dispatcher, outbox, _now, clear_mailbox=settings.mqtt.clear_retained_commands)
+    inbox = Inbox(
+        topics,
+        journal,
+        dispatcher,
+        outbox,
+        _now,
+        clear_mailbox=settings.mqtt.clear_retained_commands,
+        restored_at=saved.restored_at,
+    )
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
     spool = Spool(SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now)
@@ -270,7 +298,7 @@ async def _build(
     if desired.mode is Mode.ACTIVE:
         log.info("ACTIVE from the start: entries wait until the commands that wait at the broker have been read")
     handlers.apply(desired, desired, may_trade=False)
-    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, end)
+    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, database, end)
 
 
 def _discovery(
@@ -303,6 +331,18 @@ async def _within_hard_limits(desired: rules.Desired, limits: HardLimits, journa
     clamped = replace(desired, settings=settings)
     await journal.save(rules.changes(desired, clamped), _now())
     return clamped
+
+
+def _retention(settings: Settings) -> Retention:
+    bot = settings.bot
+    return Retention(
+        questions=timedelta(hours=bot.retention_questions_hours),
+        commands=timedelta(days=bot.retention_commands_days),
+        signals=timedelta(days=bot.retention_signals_days),
+        equity=timedelta(days=bot.retention_equity_days),
+        events=timedelta(days=bot.retention_events_days),
+        predictions=timedelta(days=bot.retention_predictions_days),
+    )
 
 
 async def _lookout(identity: Identity, saved: Saved, journal: Journal, heartbeat_interval_s: float) -> Lookout:

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -57,35 +57,35 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moved:
+class Moved:
     """What became of a variable of the earlier bot: its new name, or why it is not needed."""
 
     to: str | None
     why: str = ""
 
 
-_EARLIER: Final[Mapping[str, _Moved]] = {
-    "PRICE_GAP": _Moved("TRADE_PRICE_GAP_PCT"),
-    "ALLOWED_AMOUNT_PER_TRADE": _Moved("TRADE_AMOUNT_USD"),
-    "MAX_LEVERAGE": _Moved("TRADE_MAX_LEVERAGE"),
-    "MAINNET": _Moved(None, "the network is chosen by BOT_NETWORK"),
-    "CONFIG_UPDATE_INTERVAL": _Moved(None, "changes arrive over MQTT at once"),
-    "BOT_COMMAND_DB_POLLING": _Moved(None, "commands arrive over MQTT and nothing is polled"),
-    "BOT_COMMAND_WEBSOCKET": _Moved(None, "commands arrive over MQTT"),
-    "WEBSOCKET_COMMAND_ENABLED": _Moved(None, "commands arrive over MQTT"),
-    "WEBSOCKET_COMMAND_CHANNEL": _Moved(None, "topics are set by MQTT_BASE_TOPIC"),
-    "DB_PATH": _Moved(None, "the database lies in BOT_DATA_DIR, or where BOT_DATABASE_URL says"),
-    "BTC_TOPIC_ID": _Moved(None, "topics come from the network's own list; set DEFAULT_ACTIVE_CRYPTOS=BTC:<id>"),
-    "ETH_TOPIC_ID": _Moved(None, "topics come from the network's own list; set DEFAULT_ACTIVE_CRYPTOS=ETH:<id>"),
-    "CHECK_FOR_TRADES": _Moved(None, "the bot looks at every new price"),
-    "VOLATILITY_THRESHOLD": _Moved(
+EARLIER: Final[Mapping[str, Moved]] = {
+    "PRICE_GAP": Moved("TRADE_PRICE_GAP_PCT"),
+    "ALLOWED_AMOUNT_PER_TRADE": Moved("TRADE_AMOUNT_USD"),
+    "MAX_LEVERAGE": Moved("TRADE_MAX_LEVERAGE"),
+    "MAINNET": Moved(None, "the network is chosen by BOT_NETWORK"),
+    "CONFIG_UPDATE_INTERVAL": Moved(None, "changes arrive over MQTT at once"),
+    "BOT_COMMAND_DB_POLLING": Moved(None, "commands arrive over MQTT and nothing is polled"),
+    "BOT_COMMAND_WEBSOCKET": Moved(None, "commands arrive over MQTT"),
+    "WEBSOCKET_COMMAND_ENABLED": Moved(None, "commands arrive over MQTT"),
+    "WEBSOCKET_COMMAND_CHANNEL": Moved(None, "topics are set by MQTT_BASE_TOPIC"),
+    "DB_PATH": Moved(None, "the database lies in BOT_DATA_DIR, or where BOT_DATABASE_URL says"),
+    "BTC_TOPIC_ID": Moved(None, "topics come from the network's own list; set DEFAULT_ACTIVE_CRYPTOS=BTC:<id>"),
+    "ETH_TOPIC_ID": Moved(None, "topics come from the network's own list; set DEFAULT_ACTIVE_CRYPTOS=ETH:<id>"),
+    "CHECK_FOR_TRADES": Moved(None, "the bot looks at every new price"),
+    "VOLATILITY_THRESHOLD": Moved(
         None, "TRADE_STRATEGY=volatility takes TRADE_VOLATILITY_RATIO, and any strategy TRADE_MIN_VOLATILITY_PCT"
     ),
-    "CONFIDENCE_THRESHOLD": _Moved("REVIEWER_MIN_CONFIDENCE"),
-    "MAXIMUM_RISK_THRESHOLD": _Moved("REVIEWER_MAX_RISK"),
-    "MAX_PREDICTION_AGE_SECONDS": _Moved(None, "ALLORA_MAX_AGE_S counts from the prediction's own timestamp"),
-    "MAX_API_LATENCY_SECONDS": _Moved(None, "requests are bounded by HL_TIMEOUT_S and ALLORA_TIMEOUT_S"),
-    "HL_MASTER_ADDRESS": _Moved("HL_ACCOUNT_ADDRESS"),
+    "CONFIDENCE_THRESHOLD": Moved("REVIEWER_MIN_CONFIDENCE"),
+    "MAXIMUM_RISK_THRESHOLD": Moved("REVIEWER_MAX_RISK"),
+    "MAX_PREDICTION_AGE_SECONDS": Moved(None, "ALLORA_MAX_AGE_S counts from the prediction's own timestamp"),
+    "MAX_API_LATENCY_SECONDS": Moved(None, "requests are bounded by HL_TIMEOUT_S and ALLORA_TIMEOUT_S"),
+    "HL_MASTER_ADDRESS": Moved("HL_ACCOUNT_ADDRESS"),
 }
 """Variables of the earlier bot that a moved `.env` may still hold."""
 
@@ -99,6 +99,21 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
     group: frozenset(getattr(field.annotation, "model_fields", ())) for group, field in Settings.model_fields.items()
 }
 """The keys of each group."""
+
+
+def is_setting(name: str) -> bool:
+    """Tell whether there is a setting of this name."""
+    group, _, key = name.lower().partition("_")
+    return key in _KEYS.get(group, ())
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a setting holds a secret."""
+    group, _, key = name.lower().partition("_")
+    if not is_setting(name):
+        return False
+    fields = getattr(Settings.model_fields[group].annotation, "model_fields", {})
+    return SecretStr in (fields[key].annotation, *get_args(fields[key].annotation))
 
 
 def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, toml_file: Path = TOML_FILE) -> Loaded:
@@ -131,7 +146,7 @@ def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, t
         if origin == "environment":
             # Names outside our groups are not among the values read from there.
             named = {key.upper(): value for key, value in os.environ.items()}
-            earlier |= {name: named[name] for name in _EARLIER if name in named}
+            earlier |= {name: named[name] for name in EARLIER if name in named}
         groups = {key: group for key, group in values.items() if _is_group(key, group)}
         problems += [f"{key.upper()}: there is no such setting ({origin})." for key in values if key not in groups]
         moved, notes = _moved(earlier, groups, origin)
@@ -196,7 +211,7 @@ def _is_group(key: str, group: object) -> bool:
 def _take_earlier(values: dict[str, Any]) -> dict[str, object]:
     """Take the earlier bot's variables out of what was read; some of them look like members of a group."""
     taken: dict[str, object] = {}
-    for name in _EARLIER:
+    for name in EARLIER:
         group, _, key = name.lower().partition("_")
         if name.lower() in values:
             taken[name] = values.pop(name.lower())
@@ -210,7 +225,7 @@ def _moved(
 ) -> tuple[dict[str, dict[str, object]], list[str]]:
     taken: dict[str, object] = {}
     notes = []
-    for name, moved in _EARLIER.items():
+    for name, moved in EARLIER.items():
         if name not in values:
             continue
         if moved.to is None:

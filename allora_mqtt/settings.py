@@ -40,7 +40,9 @@ def _is_bind(text: str) -> str:
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:
@@ -55,7 +57,8 @@ def _from_file(values: object, name: str) -> object:
         raise ValueError(f"set either {name} or {name}_file, not both")
     path = Path(str(values[f"{name}_file"]))
     try:
-        return {**values, name: path.read_text(encoding="utf-8").strip()}
+        # A file that is there and empty is a secret that is not set, as a variable is.
+        return {**values, name: path.read_text(encoding="utf-8").strip() or None}
     except (OSError, UnicodeDecodeError) as error:
         # A name of no folder is not repeated: people put the secret itself there.
         shown = f"{name}_file {path}" if path.is_absolute() else f"the file that {name}_file names"
@@ -107,21 +110,35 @@ class MqttSettings(_Group):
     """`MQTT_…`: the broker, and how the bot presents itself to it."""
 
     host: str | None = None
-    """Unset: the bot starts a broker of its own."""
+    """The broker's name or address; unset: the bot starts a broker of its own."""
     port: Annotated[int | None, Field(ge=1, le=65535)] = None
+    """The broker's port; unset: 1883, or 8883 with TLS."""
     username: str | None = None
+    """The login at the broker."""
     password: SecretStr | None = None
+    """Its password."""
     password_file: Path | None = None
+    """The file that holds the password."""
     tls: bool = False
+    """Whether the connection is encrypted."""
     tls_ca: Path | None = None
+    """The certificate authority that signed the broker's certificate; unset: those of the system."""
     tls_cert: Path | None = None
+    """The bot's own certificate, for brokers that ask for one."""
     tls_key: Path | None = None
+    """The key of `MQTT_TLS_CERT`."""
     transport: Literal["tcp", "websockets"] = "tcp"
+    """Plain MQTT, or MQTT inside a websocket."""
     client_id: Annotated[str | None, Field(min_length=1, max_length=128)] = None
+    """Names the session in which the broker keeps commands; unset: `allora-mqtt-<base topic>`."""
     base_topic: str = "bot"
+    """What every topic of this bot begins with; may hold slashes, as `bots/alice`."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """The version of MQTT; `auto` takes 5 where the broker speaks it."""
     session_expiry_s: Annotated[int, Field(ge=60, le=0xFFFFFFFE)] = 604_800
+    """How long the broker keeps commands for a bot that is away; MQTT 5 only."""
     clear_retained_commands: bool = True
+    """Whether a retained command is removed from the broker once it has run."""
     discovery: bool = True
     """Whether Home Assistant is told of the bot."""
     discovery_prefix: str = "homeassistant"
@@ -176,38 +193,93 @@ class EmbeddedSettings(_Group):
     """`EMBEDDED_BROKER_…`: the broker that the bot starts when no `MQTT_HOST` is set."""
 
     broker_bind: str = "127.0.0.1:1883"
+    """Where the bot's own broker listens when `MQTT_HOST` is unset; elsewhere than on loopback only for users."""
+    broker_ws_bind: str | None = None
+    """Where it takes MQTT over websockets too, for dashboards in a browser; only for users."""
+    broker_users: SecretStr | None = None
+    """Who may log in, as `name:password,name:password`; each may do everything. Unset: everybody on this machine."""
+    broker_users_file: Path | None = None
+    """The file that holds the users."""
 
-    @field_validator("broker_bind")
+    @model_validator(mode="before")
     @classmethod
-    def _loopback(cls, value: str) -> str:
-        host, _ = parse_bind(value)
-        if host not in {"127.0.0.1", "localhost"}:
-            raise ValueError("the embedded broker knows no passwords and listens on 127.0.0.1 only; use mosquitto")
+    def _read_files(cls, values: object) -> object:
+        return _from_file(values, "broker_users")
+
+    @field_validator("broker_bind", "broker_ws_bind")
+    @classmethod
+    def _somewhere(cls, value: str | None) -> str | None:
+        return None if value is None else _is_bind(value)
+
+    @field_validator("broker_users")
+    @classmethod
+    def _each_with_a_password(cls, value: SecretStr | None) -> SecretStr | None:
+        for part in [] if value is None else _parts(value.get_secret_value()):
+            name, colon, password = part.partition(":")
+            if not (name and colon and password):
+                raise ValueError("each user is NAME:PASSWORD, and commas are between them")
         return value
+
+    @model_validator(mode="after")
+    def _nobody_unknown(self) -> Self:
+        if self.users:
+            return self
+        if self.address[0] not in {"127.0.0.1", "localhost"}:
+            raise ValueError(
+                "broker_bind: without EMBEDDED_BROKER_USERS the bot's own broker listens on 127.0.0.1 only; "
+                "set users, or use mosquitto"
+            )
+        if self.broker_ws_bind is not None:
+            raise ValueError(
+                "broker_ws_bind: any page in a browser on this machine could command the bot; "
+                "set EMBEDDED_BROKER_USERS too"
+            )
+        return self
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to listen on."""
         return parse_bind(self.broker_bind)
 
+    @property
+    def ws_address(self) -> tuple[str, int] | None:
+        """Host and port for websockets, if any."""
+        return None if self.broker_ws_bind is None else parse_bind(self.broker_ws_bind)
+
+    @property
+    def users(self) -> dict[str, str]:
+        """The passwords by user; empty where everybody on this machine may log in."""
+        parts = [] if self.broker_users is None else _parts(self.broker_users.get_secret_value())
+        return {name: password for name, _, password in (part.partition(":") for part in parts)}
+
 
 class BotSettings(_Group):
     """`BOT_…`: how the bot behaves."""
 
     network: Network = Network.SIM
+    """Which exchange is traded on; mainnet is real money."""
     default_mode: DefaultMode = DefaultMode.STANDBY
+    """The mode after a start; `LAST` is the one that was commanded last."""
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("allora-mqtt"))
+    """The folder of the database and the spool; each network and account needs its own."""
     database_url: str | None = None
+    """Another place for the database; unset: `bot.sqlite3` in `BOT_DATA_DIR`."""
     heartbeat_interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 5
+    """The pause between two heartbeats."""
     waiting_activation: Literal["run", "fresh", "reject"] = "run"
+    """What becomes of an ACTIVE that waited in the broker; `fresh` asks for a recent `issued_at`."""
     command_max_age_s: Annotated[float, Field(ge=1)] = 60
+    """How old an `issued_at` may be when `BOT_WAITING_ACTIVATION` is `fresh`."""
     on_stop: Literal["keep", "flatten"] = "keep"
+    """What STOPPED does with open positions."""
     standby_exits: Literal["manage", "hold"] = "manage"
+    """In STANDBY, whether positions are closed by the exit rules too, or only by their stops and targets."""
     adopt_positions: bool = False
     """Whether positions of active coins that somebody else opened become the bot's own."""
     quote_interval_s: Annotated[float, Field(ge=0.2, le=60)] = 3
     """How often all prices are asked for: one request of weight 20 out of 1200 a minute."""
     reconcile_interval_s: Annotated[float, Field(ge=1, le=3600)] = 30
+    """How often positions, orders and fills are compared with the exchange."""
     crypto_sets: dict[str, list[str]] = {
         "popular": ["BTC", "ETH", "SOL", "AVAX"],
         "top_market_cap": ["BTC", "ETH", "SOL", "AVAX"],
@@ -215,8 +287,23 @@ class BotSettings(_Group):
         "layer1": ["BTC", "ETH", "SOL", "ADA", "ATOM", "DOT"],
         "starter": ["BTC", "ETH", "SOL"],
     }
+    """Named sets of coins for the action `activate_set` and for `MQTT_DISCOVERY_CRYPTOS`."""
+    retention_questions_hours: Annotated[int, Field(ge=0, le=87_600)] = 1
+    """How long commands that only asked stay in the journal; 0 here and below: for ever."""
+    retention_commands_days: Annotated[int, Field(ge=0, le=36_500)] = 90
+    """How long the journal keeps what commands carried; their ids stay for ever."""
+    retention_signals_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How long signals stay that led to nothing."""
+    retention_equity_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How long every point of the equity curve stays."""
+    retention_events_days: Annotated[int, Field(ge=0, le=36_500)] = 365
+    """How long the audit trail stays."""
+    retention_predictions_days: Annotated[int, Field(ge=0, le=36_500)] = 365
+    """How long predictions stay, and what came of them."""
     log_format: Literal["console", "json"] = "console"
+    """Lines for people, or JSON for machines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are still written."""
 
     @field_validator("database_url")
     @classmethod
@@ -235,6 +322,7 @@ class DefaultSettings(_Group):
     """`DEFAULT_…`: what holds at a first start, when the store knows nothing."""
 
     active_cryptos: Annotated[dict[Symbol, TopicId], NoDecode] = {}
+    """The active coins with their Allora topics, as `BTC:14,ETH:13`."""
 
     @field_validator("active_cryptos", mode="before")
     @classmethod
@@ -255,14 +343,19 @@ class HyperliquidSettings(_Group):
     """`HL_…`: the account on HyperLiquid. The key should be an agent wallet's: it can trade and not withdraw."""
 
     secret_key: SecretStr | None = None
+    """The private key that signs orders: an agent wallet's, in hexadecimal."""
     secret_key_file: Path | None = None
+    """The file that holds the key."""
     account_address: Annotated[str | None, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] = None
+    """The account that the agent trades for; unset: the key's own."""
     vault: Annotated[str | None, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] = None
+    """A vault that the account leads, or one of its sub-accounts, to trade with that money."""
     base_url: Annotated[str, AfterValidator(_is_base_url)] | None = None
     """Where the exchange is: a simulator for `sim`, another upstream for `paper`, a testnet elsewhere for `testnet`."""
     mainnet_confirm: Annotated[str | None, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] = None
     """The second lock of mainnet: the address of the account that is traded on."""
     timeout_s: Annotated[float, Field(ge=0.5, le=60)] = 5
+    """How long one request to the exchange may take."""
     weight_per_minute: Annotated[int, Field(ge=200, le=1_000_000)] = WEIGHT_PER_MINUTE
     """Request weight that the bot may use up in a minute: less where other programs share the IP address."""
 
@@ -288,10 +381,15 @@ class AlloraSettings(_Group):
     """`ALLORA_…`: where predictions come from."""
 
     api_key: SecretStr | None = None
+    """The key for Allora's API; its earlier name `ALLORA_UPSHOT_KEY` works too."""
     api_key_file: Path | None = None
+    """The file that holds the key."""
     base_url: str | None = None
+    """Where Allora's API is; unset: Allora's own, or the simulator's on `sim`."""
     chain: Literal["allora-mainnet-1", "allora-testnet-1"] = "allora-mainnet-1"
+    """The Allora network whose topics are used."""
     timeout_s: Annotated[float, Field(ge=0.5, le=60)] = 5
+    """How long one request to Allora may take."""
     max_age_s: Annotated[float, Field(ge=10, le=86_400)] = MAX_PREDICTION_AGE_S
     """The oldest a prediction may be to be traded on; its topic's horizon bounds it further."""
     requests_per_minute: Annotated[int, Field(ge=6, le=60_000)] = PREDICTIONS_PER_MINUTE
@@ -332,9 +430,11 @@ class ReviewerSettings(_Group):
     api_keys: SecretStr | None = None
     """The key of each endpoint, or one for all."""
     api_keys_file: Path | None = None
+    """The file that holds the keys."""
     quorum: Annotated[int | None, Field(ge=1)] = None
     """How many must approve; unset: all."""
     timeout_s: Annotated[float, Field(ge=0.5, le=300)] = 20
+    """How long one answer may take; later is a veto."""
     min_confidence: Annotated[Decimal, Field(ge=0, le=100)] = Decimal(70)
     """An approval that is less sure than this is none."""
     max_risk: Annotated[Decimal, Field(ge=0, le=10)] = Decimal(4)
@@ -401,15 +501,25 @@ class TradeSettings(RuntimeSettings):
     """`TRADE_…`: the runtime settings of a first start, and the hard limits that no command can cross."""
 
     hard_max_amount_usd: Decimal | None = None
+    """The highest `TRADE_AMOUNT_USD` that can be set over MQTT."""
     hard_max_leverage: int | None = None
+    """The highest `TRADE_MAX_LEVERAGE` that can be set over MQTT."""
     hard_max_slippage_pct: Decimal | None = None
+    """The highest `TRADE_MAX_SLIPPAGE_PCT` that can be set over MQTT."""
     hard_max_open_positions: int | None = None
+    """The highest `TRADE_MAX_OPEN_POSITIONS` that can be set over MQTT."""
     hard_max_exposure_usd: Decimal | None = None
+    """The highest `TRADE_MAX_EXPOSURE_USD` that can be set over MQTT."""
     hard_max_symbol_exposure_usd: Decimal | None = None
+    """The highest `TRADE_MAX_SYMBOL_EXPOSURE_USD` that can be set over MQTT."""
     hard_max_orders_per_minute: int | None = None
+    """The highest `TRADE_MAX_ORDERS_PER_MINUTE` that can be set over MQTT."""
     hard_max_daily_loss_pct: Decimal | None = None
+    """The highest `TRADE_MAX_DAILY_LOSS_PCT` that can be set over MQTT."""
     hard_max_drawdown_pct: Decimal | None = None
+    """The highest `TRADE_MAX_DRAWDOWN_PCT` that can be set over MQTT."""
     hard_min_cooldown_s: int | None = None
+    """The lowest `TRADE_COOLDOWN_S` that can be set over MQTT."""
 
     @property
     def runtime(self) -> RuntimeSettings:
@@ -428,10 +538,15 @@ class SimulatorSettings(_Group):
     """`SIM_…`: the simulated exchange that `BOT_NETWORK=sim` starts."""
 
     seed: int = 7
+    """The same seed gives the same market."""
     speed: Annotated[float, Field(gt=0, le=100_000)] = 1
+    """Seconds of market time in a second."""
     prices: Annotated[str, Field(pattern=r"^(random|replay:.+)$")] = "random"
+    """Made-up prices, or `replay:FILE.csv`."""
     skill: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """How good the simulated predictions are: 0 is noise, 1 knows the future."""
     bind: Annotated[str, AfterValidator(_is_bind)] = "127.0.0.1:0"
+    """Where the simulator listens; port 0 is any free one."""
     epoch_s: Annotated[float, Field(ge=1, le=86_400)] = 15
     """How often a simulated topic has a new prediction."""
     follow_interval_s: Annotated[float, Field(ge=1, le=60)] = 3

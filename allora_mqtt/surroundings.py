@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,7 +24,7 @@ from allora_mqtt.files import write_whole
 from allora_mqtt.settings import MAINNET_URL, TESTNET_URL, Network, Settings, mainnet_locked
 from allora_mqtt.simulator_process import SimulatorProcess, simulator_key
 from allora_mqtt.store.database import Database
-from allora_mqtt.store.migrate import migrate
+from allora_mqtt.store.migrate import NewerSchema, migrate
 from allora_mqtt.transport.connection import Endpoint
 from allora_mqtt.transport.embedded_broker import EmbeddedBroker
 
@@ -153,18 +154,30 @@ async def broker(settings: Settings) -> AsyncIterator[Endpoint]:
     if settings.mqtt.host is not None:
         yield Endpoint(settings.mqtt.host, settings.mqtt.effective_port)
         return
-    embedded = EmbeddedBroker(*settings.embedded.address)
+    users, login = settings.embedded.users, None
+    if users:
+        # The bot's own, of this start: nobody has to write one down for it.
+        login = (f"bot-{secrets.token_hex(8)}", SecretStr(secrets.token_urlsafe(32)))
+        users[login[0]] = login[1].get_secret_value()
+    embedded = EmbeddedBroker(*settings.embedded.address, users=users, websockets=settings.embedded.ws_address)
     await embedded.start()
     try:
-        yield Endpoint(embedded.host, embedded.port, embedded=True)
+        yield Endpoint(embedded.reached_at, embedded.port, embedded=True, login=login)
     finally:
         await embedded.stop()
 
 
 async def open_database(settings: Settings) -> Database:
-    """Bring the database to the present schema, after a backup, and open it."""
+    """Bring the database to the present schema, after a backup, and open it.
+
+    Raises:
+        CannotStart: a newer version of the program has written it.
+    """
     url = settings.bot.effective_database_url
-    backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", datetime.now(UTC))
+    try:
+        backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", datetime.now(UTC))
+    except NewerSchema as error:
+        raise CannotStart(str(error)) from error
     if backup is not None:
         log.info("The database was brought to the present schema; a copy of the old one is %s", backup)
     return Database(url)

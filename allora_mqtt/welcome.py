@@ -29,7 +29,8 @@ def greeting(settings: Settings, host: str, port: int, mode: Mode, program: str,
         own_broker: whether the bot brought the broker along.
     """
     base = settings.mqtt.base_topic
-    where = f"-h {host} -p {port}"
+    user = settings.mqtt.username or next(iter(settings.embedded.users if own_broker else {}), None)
+    where = f"-h {host} -p {port}{'' if user is None else f' -u {user} -P …'}"
     forgetful = (
         "            Commands, sessions and retained messages end with this process, and it speaks MQTT 3.1.1 only;\n"
         "            with mosquitto and MQTT_HOST they wait while the bot is away (docs/brokers.md).\n"

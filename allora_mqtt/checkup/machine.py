@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from allora_mqtt import __version__
+from allora_mqtt.checkup.books import is_used, look_into
 from allora_mqtt.checkup.findings import Finding, Verdict
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION
 from allora_mqtt.settings import Settings
@@ -22,7 +23,7 @@ _SDK: Final = "hyperliquid-python-sdk"
 
 def look_around(settings: Settings) -> list[Finding]:
     """Judge this machine."""
-    return [_versions(), *_data_folder(settings.bot.data_dir)]
+    return [_versions(), *_data_folder(settings.bot.data_dir), *look_into(settings)]
 
 
 def _versions() -> Finding:
@@ -48,8 +49,8 @@ def _data_folder(folder: Path) -> Iterator[Finding]:
         yield Finding("data folder", Verdict.BAD, f"{folder} cannot be written by this user", remedy)
         return
     free_mib = shutil.disk_usage(folder).free // _MIB
-    kept = _backups(folder)
-    said = f"{folder}, {free_mib:,} MiB free, {kept}"
+    use = "a bot runs on it" if is_used(folder) else "no bot runs on it"
+    said = f"{folder}, {free_mib:,} MiB free, {use}"
     if free_mib < _TOO_LITTLE_MIB:
         remedy = "Make room: a bot that cannot write runs no commands."
         yield Finding("data folder", Verdict.BAD, said, remedy)
@@ -60,8 +61,3 @@ def _data_folder(folder: Path) -> Iterator[Finding]:
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         said = f"others can write into {folder} (mode {mode:o}): who writes there commands the bot"
         yield Finding("permissions", Verdict.BAD, said, f"chmod 700 {folder}")
-
-
-def _backups(folder: Path) -> str:
-    found = sorted(each.name for each in (folder / "backups").glob("*"))
-    return f"newest backup of {len(found)}: {found[-1]}" if found else "no backups (the first is made by an update)"

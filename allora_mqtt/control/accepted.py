@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -33,6 +34,8 @@ class Accepted:
         waited: whether it waited while the bot was away.
         was_running: whether the bot died while it ran.
         refusal: decided already, against another command that waited.
+        restored_at: when the bot's books were taken from a backup, if this command was there by then and may have run
+            after that was made.
     """
 
     seq: int
@@ -44,6 +47,7 @@ class Accepted:
     was_running: bool = False
     refusal: ordering.Refusal | None = None
     reply_to: ReplyTo | None = None
+    restored_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from allora_mqtt.protocol.messages import Warn
 from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.entries import Changes, Saved
-from allora_mqtt.store.journal import STOOD_DOWN, mode_state
+from allora_mqtt.store.journal import RESTORED, STOOD_DOWN, mode_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def at_start(
 ) -> Desired:
     """Return what holds when the bot starts: the mode by `BOT_DEFAULT_MODE`, the rest as it was left.
 
-    After a limit on losses was reached the mode is STANDBY, until somebody has sent ACTIVE.
+    After a limit on losses was reached, and on books from a backup, the mode is STANDBY until somebody has sent ACTIVE.
 
     Args:
         saved: what an earlier run left.
@@ -64,6 +64,8 @@ def at_start(
     reason = f"start (BOT_DEFAULT_MODE={default_mode})"
     if mode is Mode.ACTIVE and (saved.state.get(STOOD_DOWN) or saved.state.get("trips")):
         mode, reason = Mode.STANDBY, "start after a limit on losses was reached; send ACTIVE to go on"
+    if saved.state.get(RESTORED):
+        mode, reason = Mode.STANDBY, f"start on a backup of {saved.state[RESTORED]}; send ACTIVE to go on"
     settings = RuntimeSettings.model_validate({**first_settings.model_dump(), **saved.settings})
     return Desired(
         mode=mode,
@@ -86,7 +88,7 @@ def changes(old: Desired, new: Desired) -> Changes:
     if (old.mode, old.since, old.mode_seq) != (new.mode, new.since, new.mode_seq):
         state |= mode_state(new.mode, new.since, new.reason, new.mode_seq)
         if new.mode is Mode.ACTIVE:
-            state[STOOD_DOWN] = False
+            state |= {STOOD_DOWN: False, RESTORED: None}
     settings = {
         key: str(value) for key, value in new.settings.model_dump().items() if value != getattr(old.settings, key)
     }

@@ -258,6 +258,7 @@ class Dispatcher:
             self._clock(),
             waited=accepted.waited,
             seq=accepted.seq,
+            restored_at=accepted.restored_at,
         )
         if why is not None:
             raise _Refused(why)

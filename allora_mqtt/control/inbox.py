@@ -47,6 +47,7 @@ class _Arrival:
     Attributes:
         packet: what brought it; None for one that came as a file.
         waited: whether it may have been sent while the bot was away.
+        restored_at: when the journal was restored, if it may have run after the backup was made.
     """
 
     incoming: Incoming
@@ -55,6 +56,7 @@ class _Arrival:
     place: int
     recorded: asyncio.Future[Recorded]
     waited: bool
+    restored_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Inbox:
         outbox: for clearing what is retained on `/set` topics.
         clock: the time, with its zone.
         clear_mailbox: whether handled retained commands are removed from the broker.
+        restored_at: when the journal was taken from a backup, if what waited then has not all been taken yet.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Inbox:
         clock: Callable[[], datetime],
         *,
         clear_mailbox: bool,
+        restored_at: datetime | None = None,
     ) -> None:
         self._topics = topics
         self._journal = journal
@@ -99,6 +103,9 @@ class Inbox:
         self._outbox = outbox
         self._clock = clock
         self._clear_mailbox = clear_mailbox
+        self._restored_at = restored_at
+        self._not_taken = set() if restored_at is None else {MQTT, SPOOL}
+        """The ways on which commands may come that waited when the journal was restored."""
         self._arrivals: deque[_Arrival | _Note | int] = deque()
         self._places = itertools.count()
         self._arrived = asyncio.Event()
@@ -130,6 +137,7 @@ class Inbox:
                 first=left.first,
                 waited=True,
                 was_running=left.was_running,
+                restored_at=self._restored_at,
             )
             self._count(accepted.incoming.topic)
             if left.first_seq is None and left.seq not in waited:
@@ -157,6 +165,10 @@ class Inbox:
         # The journal may still be writing the last of them; the connection's number takes its place behind them.
         self._arrivals.append(self._unconfirmed.generation)
         self._arrived.set()
+
+    def on_files_read(self) -> None:
+        """Every file that lay there at the start has been taken."""
+        self._taken(SPOOL)
 
     def on_packet(self, packet: Packet, address: Address) -> None:
         """Take a message on a command topic."""
@@ -284,7 +296,8 @@ class Inbox:
         self._waiting_bytes += len(incoming.payload)
         # The packet's bytes are needed no more, and may be more than are kept.
         brought_by = None if packet is None else replace(packet, payload=b"")
-        self._arrivals.append(_Arrival(incoming, parsed, brought_by, place, recorded, waited))
+        restored_at = self._restored_at if waited and incoming.channel in self._not_taken else None
+        self._arrivals.append(_Arrival(incoming, parsed, brought_by, place, recorded, waited, restored_at))
         self._arrived.set()
 
     async def _follow(self, arrival: _Arrival) -> None:
@@ -303,6 +316,7 @@ class Inbox:
             first=recorded.first,
             waited=arrival.waited,
             reply_to=reply_to,
+            restored_at=arrival.restored_at,
         )
         if recorded.first_seq is None and (packet is None or arrival.waited):
             origin = Origin.SPOOL if packet is None else origin_in_broker(incoming)
@@ -349,12 +363,20 @@ class Inbox:
         held, self._held = self._held, []
         errors = {seq: refusal.error for seq, refusal in refused.items()}
         self._note(partial(self._journal.mailbox_read, errors, newest, next(self._places)))
+        self._taken(MQTT)
         for accepted in sorted(held, key=lambda waiting: waiting.seq):
             self._dispatcher.submit(replace(accepted, refusal=refused.get(accepted.seq)))
         self._dispatcher.mailbox_read()
         # Clears that were lost with an earlier connection, or had to wait for this moment.
         for topic in self._handled.keys() - self._pending_by_topic.keys():
             self._clear(topic)
+
+    def _taken(self, channel: str) -> None:
+        """What comes this way from now on was sent after the journal was restored, if it was."""
+        if channel in self._not_taken:
+            self._not_taken.remove(channel)
+            if not self._not_taken:
+                self._note(partial(self._journal.all_that_waited_is_taken, next(self._places)))
 
     def _came_again(self, packet: Packet, payload_hash: str, *, fills_mailbox: bool) -> None:
         """Acknowledge a packet that is known, once it is on disk."""

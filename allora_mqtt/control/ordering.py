@@ -128,6 +128,7 @@ def refuse_by_age(
     *,
     waited: bool,
     seq: int,
+    restored_at: datetime | None = None,
 ) -> Refusal | None:
     """Refuse a command that comes too late.
 
@@ -139,6 +140,7 @@ def refuse_by_age(
         now: the time of the decision.
         waited: whether it waited in the broker or in the journal while the bot was away.
         seq: its journal entry.
+        restored_at: when a backup was restored that cannot tell whether the command has run; None where that is known.
     """
     if isinstance(body, SetMode) and seq < desired.mode_seq:
         return superseded(f"A newer command set the mode to {desired.mode} before this one ran.")
@@ -151,6 +153,10 @@ def refuse_by_age(
     late = _issued_before(body, envelope, desired)
     if late is not None:
         return late
+    if restored_at is not None and (risky or not _may_repeat(body)):
+        unknown = _may_have_run(envelope, restored_at)
+        if unknown is not None:
+            return unknown
     return _stale(envelope, policy, now) if risky and waited else None
 
 
@@ -178,6 +184,21 @@ def _stale(envelope: Envelope, policy: WaitingPolicy, now: datetime) -> Refusal 
     message = (
         "It was sent while the bot was away and raises risk, which "
         f"BOT_WAITING_ACTIVATION={policy.rule} does not allow; send it again."
+    )
+    return Refusal(Status.REJECTED, ErrorInfo(code=ErrorCode.STALE_ACTIVATION, message=message))
+
+
+def _may_repeat(body: Body) -> bool:
+    return not isinstance(body, Action) or body.may_repeat
+
+
+def _may_have_run(envelope: Envelope, restored_at: datetime) -> Refusal | None:
+    """Refuse what nothing shows to be newer than the restored books, in which it would be if it had run before them."""
+    if envelope.issued_at is not None and envelope.issued_at > restored_at:
+        return None
+    message = (
+        f"It waited when a backup was restored at {rfc3339(restored_at)}, which cannot tell whether it has run; "
+        "send it again if it is still wanted."
     )
     return Refusal(Status.REJECTED, ErrorInfo(code=ErrorCode.STALE_ACTIVATION, message=message))
 

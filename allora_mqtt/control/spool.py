@@ -161,7 +161,9 @@ class Spool:
                     for file in await asyncio.to_thread(self._read, new[start : start + _BATCH]):
                         if not self._take(file):
                             return
-                self._seen_all_that_waited = True
+                if not self._seen_all_that_waited:
+                    self._seen_all_that_waited = True
+                    self._inbox.on_files_read()
         except OSError as error:
             log.error("The spool %s cannot be read; it is tried again: %s", self._folder, error)  # noqa: TRY400 - the sentence says it all
 

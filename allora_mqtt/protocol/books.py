@@ -21,7 +21,7 @@ class TradeView(Model):
     """Coins that were entered in all."""
     open_size: Amount
     entry_price: Amount | None
-    """Average; None where the beginning is not in the books."""
+    """Average; null where the beginning is not in the books."""
     exit_price: Amount | None
     """Average of what has been closed."""
     closed_pnl_usd: Amount
@@ -34,7 +34,7 @@ class TradeView(Model):
     pnl_pct: Amount | None
     """Of what was entered, without leverage."""
     reason: str | None
-    """Why it ended; None while it is open."""
+    """Why it ended; null while it is open."""
     opened_at: Timestamp
     closed_at: Timestamp | None
     holding_s: float | None
@@ -49,7 +49,7 @@ class TradesPage(Model):
     trades: list[TradeView] | None = None
     fills: list[FillView] | None = None
     next: str | None
-    """What `before` is to be for the rows that follow; None at the end."""
+    """What `before` is to be for the rows that follow; null at the end."""
 
 
 class Result(Model):

@@ -45,8 +45,11 @@ class Envelope(Model):
     id: _Label | None = None
     """The sender's own id: a command with an id runs once, for ever."""
     issued_at: Timestamp | None = None
+    """When the sender gave it; by this the bot tells an older command from a newer one."""
     expires_at: Timestamp | None = None
+    """A command that raises risk is not run when it arrives later than this."""
     source: _Label | None = None
+    """Who sends it, as `cli:alice` or `node-red`."""
     transaction: JsonValue = None
     """Anything; comes back in the response."""
 
@@ -304,6 +307,10 @@ ACTIONS: Final[Mapping[str, type[Action]]] = {
     )
 }
 """Every action by its name in `<base>/request/<name>`."""
+
+
+QUESTIONS: Final = frozenset(action.name for action in (Ping, History, Trades, Performance, SearchCatalog))
+"""The actions that only ask: nothing changes by them, so that nobody needs to know later that they were asked."""
 
 
 def write(body: Body, envelope: Envelope | None = None) -> tuple[Address, bytes]:

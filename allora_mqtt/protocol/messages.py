@@ -28,31 +28,47 @@ class ErrorInfo(Model):
     """Why a command did not succeed."""
 
     code: ErrorCode
+    """One of the contract's error codes."""
     message: str
+    """What happened, in what, and what to do next."""
 
 
 class Warn(Model):
     """Something worth knowing that stopped nothing."""
 
     code: WarningCode
+    """One of the contract's warning codes."""
     message: str
+    """What is so, and what to do about it."""
 
 
 class Response(Model):
     """`<base>/response/<name>` and `<base>/last_command`."""
 
     id: str | None
+    """The command's own id, or null where it had none."""
     name: str
+    """`mode`, `cryptos`, `config`, or the action."""
     status: Status
+    """How the command ended."""
     data: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the command brought: the new state, or what was asked for."""
     warnings: list[Warn] = Field(default_factory=list)
+    """What should be known although the command was executed."""
     error: ErrorInfo | None = None
+    """Null when the command was executed."""
     transaction: JsonValue = None
+    """As the command had it."""
     source: str | None = None
+    """As the command had it."""
     received_at: Timestamp
+    """When the bot took it from the broker."""
     executed_at: Timestamp
+    """When it ended."""
     duration_ms: float
+    """How long running it took."""
     revision: int
+    """The revision after it."""
 
 
 class Availability(StrEnum):
@@ -92,14 +108,19 @@ class Position(Model):
     side: Side
     size: Amount
     entry_price: Amount
+    """Average of its entries."""
     mark_price: Amount | None
     notional_usd: Amount
+    """Size times mark price."""
     unrealized_pnl_usd: Amount
     margin_usd: Amount
     leverage: int
     liquidation_price: Amount | None
+    """Null where the exchange tells none."""
     stop_price: Amount | None
+    """Null while it has none."""
     target_price: Amount | None
+    """Null while it has none."""
     opened_at: Timestamp | None
     ours: bool
     """Whether the bot opened it; others are reported and left alone."""
@@ -113,13 +134,19 @@ class Account(Model):
     """`<base>/account`, in USD."""
 
     equity_usd: Amount
+    """What the account is worth, open profit and loss included."""
     withdrawable_usd: Amount
+    """What is not bound as margin."""
     margin_used_usd: Amount
     exposure_usd: Amount
+    """Notional of all positions."""
     unrealized_pnl_usd: Amount
     daily_pnl_usd: Amount
+    """Since the first equity of the UTC day; money paid in or out does not count."""
     daily_pnl_pct: Amount
+    """The same in percent."""
     drawdown_pct: Amount
+    """Loss from the highest equity seen."""
     updated_at: Timestamp
 
 
@@ -130,13 +157,16 @@ class SignalView(Model):
     symbol: str
     direction: Direction
     gap_pct: Amount | None
+    """How far the prediction lies from the mark price."""
     prediction: Amount | None
     mark_price: Amount | None
     topic_id: int
     prediction_at: Timestamp | None
+    """When Allora made the prediction."""
     acted: bool
     """Whether an entry followed."""
     reasons: list[str]
+    """What spoke for it or against it; docs/signals.md explains each."""
     at: Timestamp
 
 
@@ -144,6 +174,7 @@ class OrderView(Model):
     """An order the bot sent, and what became of it; `<base>/event/order`."""
 
     order_id: str
+    """The bot's own id of the order."""
     symbol: str
     side: Literal["BUY", "SELL"]
     purpose: Literal["entry", "exit", "stop", "target"]
@@ -158,6 +189,7 @@ class OrderView(Model):
     average_price: Amount | None
     error: str | None
     signal_id: str | None
+    """The signal that led to it; null for exits and stops."""
     reason: str
     at: Timestamp
 
@@ -169,11 +201,14 @@ class FillView(Model):
     symbol: str
     side: Literal["BUY", "SELL"]
     direction: str
+    """As HyperLiquid says it: `Open Long`, `Close Short`, …"""
     size: Amount
     price: Amount
     fee_usd: Amount
     closed_pnl_usd: Amount
+    """As the exchange says, before fees and funding."""
     order_id: str | None
+    """The bot's order; null for a fill of somebody else's."""
     at: Timestamp
 
 
@@ -186,7 +221,7 @@ class PositionClosed(Model):
     closed_pnl_usd: Amount
     """Before fees and funding."""
     fees_usd: Amount | None
-    """Of entry and exit; None, as the next two, when the fills are not known."""
+    """Of entry and exit; null, as the next two, when the fills are not known."""
     funding_usd: Amount | None
     """As far as it is known: the last hour may still follow, and is in the answer to `trades` then."""
     pnl_usd: Amount | None
@@ -201,6 +236,7 @@ class ModeChanged(Model):
     mode: Mode
     previous: Mode
     reason: str
+    """Who or what changed it."""
     revision: int
     at: Timestamp
 
@@ -240,10 +276,15 @@ class CryptoState(Model):
     state: Switch
     topic_id: int | None
     price: Amount | None
+    """Mark price."""
     volume_24h: Amount | None
+    """Traded in the last 24 hours, USD."""
     prediction: Amount | None
+    """The newest prediction of the topic, as a price."""
     gap_pct: Amount | None
+    """How far the prediction lies from the mark price."""
     signal: Direction | None
+    """What the strategy said last."""
     confidence: Amount | None
     """Half width of the network's 68 % interval, percent of the prediction."""
     skill_pct: Amount | None = None
@@ -251,6 +292,7 @@ class CryptoState(Model):
     skill_samples: int = 0
     """How many predictions that is measured on; `skill_window` is the most."""
     position: Position | None
+    """Null while there is none."""
     updated_at: Timestamp
 
 
@@ -299,8 +341,11 @@ class DependencyHealth(Model):
     breaker: Literal["closed", "open", "half_open"]
     last_success_at: Timestamp | None
     latency_p50_ms: float | None
+    """Half of the calls were quicker."""
     latency_p99_ms: float | None
+    """99 of 100 were quicker."""
     last_error: str | None
+    """The newest failure in words; null after a success."""
 
 
 class Health(Model):
@@ -335,7 +380,7 @@ class Requests(Model):
     paused_s: float
     """Above 0 while the exchange has said that it was too much: nothing is read for so long."""
     actions_used: int | None
-    """Orders, cancels and settings of the account in its life; None until the exchange has said."""
+    """Orders, cancels and settings of the account in its life; null until the exchange has said."""
     actions_limit: int | None
     """10,000, and one more for each USD traded. No entries when nearly all are used."""
 
@@ -345,23 +390,34 @@ class BotStatus(Model):
 
     mode: Mode
     since: Timestamp
+    """Since when the mode is in force."""
     reason: str
+    """Who or what set the mode."""
     health: HealthState
+    """`tripped` after a limit on losses was reached; `degraded` while something it depends on is in trouble."""
     warnings: list[Warn]
     network: str
+    """`sim`, `paper`, `testnet` or `mainnet`."""
     active_cryptos: dict[str, int]
+    """The active coins with their Allora topics."""
     equity_usd: Amount | None
+    """Null until the account has been read."""
     daily_pnl_usd: Amount | None
     exposure_usd: Amount | None
+    """Notional of all positions."""
     open_positions: int
     last_signal: SignalView | None
     last_order: OrderView | None
     breakers: list[BreakerView]
+    """Those that are open."""
     requests: Requests | None = None
+    """How much of HyperLiquid's request limits is used."""
     uptime_s: float
     version: str
     instance_id: str
+    """New at each start."""
     revision: int
+    """Rises with each change of mode, active set or settings."""
 
 
 class Info(Model):
@@ -371,10 +427,15 @@ class Info(Model):
     protocol_version: int
     network: str
     account_address: str | None
+    """The account that is traded on."""
     capabilities: list[str]
+    """What this version can do beside the contract's first form."""
     crypto_sets: dict[str, list[str]]
+    """Named sets for `activate_set`."""
     strategies: list[str]
+    """The names that `config/strategy/set` takes."""
     settings: dict[str, JsonValue]
+    """What is in force, without secrets."""
     instance_id: str
     started_at: Timestamp
     account_mode: str | None = None
@@ -385,9 +446,11 @@ class Heartbeat(Model):
     """`<base>/heartbeat`: QoS 0, not retained."""
 
     seq: int
+    """Counts from the start; a gap is a heartbeat that was missed."""
     at: Timestamp
     uptime_s: float
     mode: Mode
     revision: int
     instance_id: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
     loop_lag_ms: float
+    """How late the bot's own clockwork is; hundreds mean an overloaded machine."""

@@ -18,7 +18,9 @@ from pydantic import (
 class Model(BaseModel):
     """A frozen model that refuses unknown fields, NaN and infinities."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="null")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="null", use_attribute_docstrings=True
+    )
 
 
 def rfc3339(moment: datetime) -> str:

@@ -64,6 +64,7 @@ class RuntimeSettings(Model):
     max_spread_pct: Annotated[_Number, Field(ge=Decimal("0.01"), le=10), _knob("%", "0.1", Raises.UP)] = Decimal("0.5")
     """No entry while the spread is wider than this."""
     max_open_positions: Annotated[int, Field(ge=1, le=250), NOT_BOOL, _knob("", "1", Raises.UP)] = 5
+    """How many positions and entries on their way there may be."""
     max_exposure_usd: Annotated[_Number, Field(ge=10, le=10_000_000), _knob("USD", "50", Raises.UP)] = Decimal(500)
     """Upper bound of the summed notional of positions and pending entries."""
     max_symbol_exposure_usd: Annotated[_Number, Field(ge=10, le=10_000_000), _knob("USD", "50", Raises.UP)] = Decimal(
@@ -73,10 +74,13 @@ class RuntimeSettings(Model):
     max_orders_per_minute: Annotated[int, Field(ge=3, le=1200), NOT_BOOL, _knob("", "3", Raises.UP)] = 60
     """No entry that would make it more; an entry is three orders, and exits count too but are never held up."""
     max_daily_loss_pct: Annotated[_Number, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(5)
+    """At this loss since the first equity of the UTC day the bot goes to STANDBY."""
     max_drawdown_pct: Annotated[_Number, Field(ge=Decimal("0.1"), le=100), _knob("%", "0.5", Raises.UP)] = Decimal(15)
+    """At this loss from the highest equity seen the bot goes to STANDBY."""
     cooldown_s: Annotated[int, Field(ge=0, le=604_800), NOT_BOOL, _knob("s", "60", Raises.DOWN)] = 900
     """No new entry in a coin for this long after its stop was hit."""
     strategy: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), _knob("", None, Raises.ANY)] = "allora_gap"
+    """The strategy that turns predictions into signals, by name."""
     volatility_ratio: Annotated[_Number, Field(ge=Decimal("0.1"), le=10), _knob("x volatility", "0.1", Raises.DOWN)] = (
         Decimal("1.0")
     )

@@ -1,13 +1,25 @@
 """The contract as JSON Schemas, one for each topic and direction."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from allora_mqtt.protocol import messages
-from allora_mqtt.protocol.commands import ACTIONS, Body, Envelope, Scalar, SetConfig, SetCrypto, SetCryptos, SetMode
+from allora_mqtt.protocol.commands import (
+    ACTIONS,
+    Body,
+    Envelope,
+    Mode,
+    Scalar,
+    SetConfig,
+    SetCrypto,
+    SetCryptos,
+    SetMode,
+)
 from allora_mqtt.protocol.topics import Event
 
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -53,28 +65,66 @@ MESSAGES: Final[Mapping[str, type[BaseModel]]] = {
     f"event/{Event.BREAKER_CLOSED}": messages.BreakerChanged,
     f"event/{Event.COMMAND}": messages.CommandEvent,
 }
-"""The JSON message on each topic, without the base topic; `mode` and `availability` are bare words."""
+"""The JSON message on each topic, without the base topic."""
+
+WORDS: Final[Mapping[str, type[StrEnum]]] = {"availability": messages.Availability, "mode": Mode}
+"""The topics whose messages are one bare word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How the bot publishes on a topic."""
+
+    qos: Literal[0, 1]
+    is_retained: bool
+
+    @classmethod
+    def of(cls, topic: str) -> Self:
+        """Return how messages go out on a topic of `MESSAGES` or `WORDS`."""
+        is_passing = topic == "heartbeat" or topic.startswith(("event/", "response/"))
+        return cls(0 if topic == "heartbeat" else 1, not is_passing)
+
+
+@dataclass(frozen=True, slots=True)
+class Schemas:
+    """The JSON Schema of each command and message by topic, and the definitions that they share."""
+
+    commands: Mapping[str, dict[str, Any]]
+    messages: Mapping[str, dict[str, Any]]
+    definitions: Mapping[str, dict[str, Any]]
+
+    @classmethod
+    def under(cls, place: str) -> Self:
+        """Return the schemas for a document that keeps shared definitions at `place`, as `#/$defs`.
+
+        A command's schema is that of its JSON form with the envelope's fields beside its own.
+        """
+        inputs: list[type[BaseModel]] = [*COMMANDS.values(), Envelope]
+        outputs = list(dict.fromkeys(MESSAGES.values()))
+        references, definitions = models_json_schema(
+            [(model, "validation") for model in inputs] + [(model, "serialization") for model in outputs],
+            ref_template=f"{place}/{{model}}",
+        )
+        shared = definitions["$defs"]
+        return cls(
+            {topic: _with_envelope(shared, model) for topic, model in COMMANDS.items()},
+            {topic: references[model, "serialization"] for topic, model in MESSAGES.items()},
+            shared,
+        )
 
 
 def export() -> dict[str, Any]:
     """Return one JSON document with the schema of every command and message, sharing their definitions.
 
-    The document's `commands` and `messages` map topics (without the base) to schemas; a command's schema is that of its
-    JSON form with the envelope's fields beside its own.
+    The document's `commands` and `messages` map topics (without the base) to schemas.
     """
-    inputs: list[type[BaseModel]] = [*COMMANDS.values(), Envelope]
-    outputs = list(dict.fromkeys(MESSAGES.values()))
-    references, definitions = models_json_schema(
-        [(model, "validation") for model in inputs] + [(model, "serialization") for model in outputs],
-        ref_template="#/$defs/{model}",
-    )
-    shared = definitions["$defs"]
+    schemas = Schemas.under("#/$defs")
     return {
         "$schema": SCHEMA_DIALECT,
         "title": "allora-mqtt",
-        "commands": {topic: _with_envelope(shared, model) for topic, model in COMMANDS.items()},
-        "messages": {topic: references[model, "serialization"] for topic, model in MESSAGES.items()},
-        "$defs": shared,
+        "commands": schemas.commands,
+        "messages": schemas.messages,
+        "$defs": schemas.definitions,
     }
 
 

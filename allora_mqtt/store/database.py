@@ -101,6 +101,11 @@ class Database:
         is_over = self._succeeded_since and time.monotonic() - self._failed_at > _UNWELL_S
         return None if is_over else self._error
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether there is a writer: without one nothing is stored any more, and nothing is refused either."""
+        return self._writer.is_alive()
+
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run some work in the next transaction and return its result once that is committed.
 

@@ -109,6 +109,8 @@ class Saved:
     active: Mapping[str, int] | None
     """None at a first start."""
     settings: Mapping[str, str]
+    restored_at: datetime | None = None
+    """When all this was taken from a backup, as long as something may come that waited then."""
 
 
 def fingerprint(payload: bytes) -> str:

@@ -34,11 +34,17 @@ RUNNING: Final = "RUNNING"
 STOOD_DOWN: Final = "stood_down"
 """The key in `state` that says that a limit on losses was reached and nobody has sent ACTIVE since."""
 
-_UNREAD_SINCE: Final = "mailbox_unread_since"
+RESTORED: Final = "restored"
+"""The key in `state` that says that the books come from a backup, and nobody has sent ACTIVE since."""
+
+RESTORED_UNREAD: Final = "restored_unread"
+"""The key in `state` that holds when that was, until all that waited then has been taken."""
+
+UNREAD_SINCE: Final = "mailbox_unread_since"
 
 T = TypeVar("T")
 
-_HEARD: Final = "heard_seq"
+HEARD: Final = "heard_seq"
 
 
 class Journal:
@@ -114,13 +120,13 @@ class Journal:
 
     def heard(self, seq: int) -> None:
         """Note, some time soon, that the broker holds no command older than this one, which came another way."""
-        self._database.submit(lambda connection: upsert.put(connection, state, {"key": _HEARD, "value": seq}))
+        self._database.submit(lambda connection: upsert.put(connection, state, {"key": HEARD, "value": seq}))
 
     async def unheard(self) -> list[tuple[int, Incoming]]:
         """Return the commands that were executed and came another way than by the broker, since it was last heard."""
 
         def query(connection: Connection) -> list[tuple[int, Incoming]]:
-            heard = connection.execute(select(state.c.value).where(state.c.key == _HEARD)).scalar_one_or_none()
+            heard = connection.execute(select(state.c.value).where(state.c.key == HEARD)).scalar_one_or_none()
             rows = connection.execute(
                 select(bot_commands)
                 .where(bot_commands.c.channel == SPOOL, bot_commands.c.status == Status.EXECUTED.value)
@@ -155,7 +161,7 @@ class Journal:
                 lost = update(bot_commands).where(bot_commands.c.answered.is_(False))
                 connection.execute(lost.values(packet_id=None))
             newest = connection.execute(select(func.max(bot_commands.c.seq))).scalar()
-            upsert.add_if_new(connection, state, {"key": _UNREAD_SINCE, "value": newest or 0})
+            upsert.add_if_new(connection, state, {"key": UNREAD_SINCE, "value": newest or 0})
 
         return self._in_place(work, place)
 
@@ -174,9 +180,17 @@ class Journal:
             for seq, error in refused.items():
                 row = update(bot_commands).where(bot_commands.c.seq == seq, bot_commands.c.status == PENDING)
                 connection.execute(row.values(error_code=error.code.value, error_message=error.message))
-            connection.execute(delete(state).where(state.c.key == _UNREAD_SINCE))
+            connection.execute(delete(state).where(state.c.key == UNREAD_SINCE))
             if newest is not None:
-                upsert.put(connection, state, {"key": _HEARD, "value": newest})
+                upsert.put(connection, state, {"key": HEARD, "value": newest})
+
+        return self._in_place(work, place)
+
+    def all_that_waited_is_taken(self, place: int | None = None) -> asyncio.Future[None]:
+        """Note that what comes from now on was sent to these books, wherever they come from."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(state).where(state.c.key == RESTORED_UNREAD))
 
         return self._in_place(work, place)
 
@@ -184,7 +198,7 @@ class Journal:
         """Return what the broker has sent, ended or not, since its mailbox was last read to its end, oldest first."""
 
         def query(connection: Connection) -> list[tuple[int, Incoming]]:
-            since = connection.execute(select(state.c.value).where(state.c.key == _UNREAD_SINCE)).scalar()
+            since = connection.execute(select(state.c.value).where(state.c.key == UNREAD_SINCE)).scalar()
             if since is None:
                 return []
             rows = select(bot_commands).where(
@@ -265,8 +279,11 @@ class Journal:
 
         def query(connection: Connection) -> Saved:
             configs = list(connection.execute(select(crypto_configs)))
+            kept = {row.key: row.value for row in connection.execute(select(state))}
+            unread = kept.get(RESTORED_UNREAD)
             return Saved(
-                state={row.key: row.value for row in connection.execute(select(state))},
+                state=kept,
+                restored_at=None if unread is None else datetime.fromisoformat(unread),
                 active={row.symbol: row.topic_id for row in configs if row.is_active} if configs else None,
                 settings={row.key: row.value for row in connection.execute(select(settings))},
             )

@@ -11,6 +11,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, func, insert, 
 
 from allora_mqtt.store import booking, retention, upsert
 from allora_mqtt.store.database import Database
+from allora_mqtt.store.retention import Retention
 from allora_mqtt.store.schema import (
     cash_flows,
     equity,
@@ -35,10 +36,15 @@ class Ledger:
     """Durable memory of everything the bot decided and did.
 
     Every method that writes raises BotError `STORE_UNAVAILABLE` when nothing could be stored.
+
+    Args:
+        database: where it is.
+        kept: how long what.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, kept: Retention | None = None) -> None:
         self._database = database
+        self._kept = kept or Retention()
 
     async def add_signal(self, row: Mapping[str, Any]) -> None:
         """Store what the strategy said."""
@@ -224,7 +230,11 @@ class Ledger:
 
     async def tidy(self, now: datetime) -> int:
         """Remove what nobody needs any more and return how many rows that were."""
-        return await retention.tidy(self._database, now)
+        return await retention.tidy(self._database, self._kept, now)
+
+    async def forget_questions(self, now: datetime) -> int:
+        """Remove commands that only asked, once they are answered, and return how many that were."""
+        return await retention.forget_questions(self._database, self._kept, now)
 
     def note(self, kind: str, content: Mapping[str, JsonValue], at: datetime) -> None:
         """Add to the audit trail, some time soon."""

@@ -13,6 +13,21 @@ from alembic.script import ScriptDirectory
 from allora_mqtt.store.database import open_engine, sqlite_path
 
 
+class NewerSchema(Exception):  # noqa: N818 - it names what was found
+    """The database was written by a newer version of the program; the message says what to do."""
+
+
+def known_revisions() -> list[str]:
+    """Return the schemas that this version knows, the present one first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "allora_mqtt.store:migrations")
+    return config
+
+
 def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
     """Create or upgrade the schema.
 
@@ -23,18 +38,26 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
 
     Returns:
         The backup, if one was made.
+
+    Raises:
+        NewerSchema: this version does not know the database's schema, and changes nothing.
     """
     path = sqlite_path(url)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    config = Config()
-    config.set_main_option("script_location", "allora_mqtt.store:migrations")
+    config = _config()
     engine = open_engine(url)
     backup = None
     with engine.connect() as connection:
         present = MigrationContext.configure(connection).get_current_revision()
-        if present == ScriptDirectory.from_config(config).get_current_head():
-            return None
+    known = known_revisions()
+    if present == known[0]:
+        return None
+    if present is not None and present not in known:
+        raise NewerSchema(
+            f"The database has the schema {present}, which this version does not know: a newer one has written it. "
+            "Install that again, or go back to a backup from before it (docs/operate.md)."
+        )
     if path is not None and present is not None:
         backup = _backup(path, backup_dir, now)
     with engine.begin() as connection:
@@ -47,6 +70,7 @@ def migrate(url: str, backup_dir: Path, now: datetime) -> Path | None:
 def _backup(path: Path, backup_dir: Path, now: datetime) -> Path:
     backup_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = backup_dir / f"{path.stem}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}{path.suffix}"
+    target.touch(0o600)
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
     return target

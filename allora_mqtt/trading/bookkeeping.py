@@ -1,4 +1,4 @@
-"""What the books need by the clock: funding after each full hour, and old rows thinned once a day."""
+"""What the books need by the clock: funding after each full hour, and old rows thinned."""
 
 import asyncio
 import logging
@@ -24,6 +24,7 @@ _NOTHING_YET: Final = timedelta(minutes=5)
 _OVERLAP: Final = timedelta(hours=1)
 """What was told late last time is told this time."""
 _FIRST_LOOK: Final = timedelta(days=1)
+_FORGET_EVERY: Final = timedelta(minutes=15)
 _HOUR: Final = timedelta(hours=1)
 
 
@@ -59,6 +60,7 @@ class Bookkeeping:
         self._failed_at: datetime | None = None
         self._found_nothing_at: datetime | None = None
         self._tidied_on: date | None = None
+        self._forgot_at: datetime | None = None
 
     async def run(self) -> None:
         """Keep the books until cancelled."""
@@ -88,6 +90,9 @@ class Bookkeeping:
         self._has_held |= account is not None and bool(account.positions)
         if self._is_due or (self._has_held and (self._hour_has_ended(now) or self._is_expected(now))):
             await self._take_funding(now)
+        if self._forgot_at is None or not timedelta(0) <= now - self._forgot_at < _FORGET_EVERY:
+            await self._ledger.forget_questions(now)
+            self._forgot_at = now
         if self._tidied_on != now.date():
             await self._ledger.tidy(now)
             self._tidied_on = now.date()

@@ -1,6 +1,8 @@
 """What a connection to a broker is made with: where it is, what is wanted of it, and what it says when we vanish."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,11 +11,13 @@ class Endpoint:
 
     Attributes:
         embedded: whether it is the bot's own, which speaks 3.1.1 only.
+        login: name and password, where they are not those of the settings.
     """
 
     host: str
     port: int
     embedded: bool = False
+    login: tuple[str, SecretStr] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

@@ -167,10 +167,9 @@ class MqttLink:
         )
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(_MAX_IN_FLIGHT_OUT)
-        if settings.username is not None:
-            client.username_pw_set(
-                settings.username, settings.password.get_secret_value() if settings.password else None
-            )
+        username, password = self._endpoint.login or (settings.username, settings.password)
+        if username is not None:
+            client.username_pw_set(username, password.get_secret_value() if password else None)
         if settings.tls:
             client.tls_set_context(_tls_context(settings))
         client.will_set(self._will.topic, self._will.payload, qos=1, retain=True)

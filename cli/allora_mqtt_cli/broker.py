@@ -6,6 +6,7 @@ from typing import Final, Literal, Self
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from allora_mqtt import tcp
 from allora_mqtt.settings import Settings
 from allora_mqtt_cli.errors import CliError, ExitCode
 
@@ -47,15 +48,20 @@ class Broker:
     def of(cls, settings: Settings) -> Self:
         """Return the broker that the settings name: `MQTT_HOST`, else the one embedded in the bot."""
         mqtt = settings.mqtt
-        host, port = (mqtt.host, mqtt.effective_port) if mqtt.host else settings.embedded.address
+        own_host, own_port = settings.embedded.address
+        host, port = (mqtt.host, mqtt.effective_port) if mqtt.host else (tcp.reachable(own_host), own_port)
+        username, password = mqtt.username, mqtt.password.get_secret_value() if mqtt.password else None
+        if mqtt.host is None and username is None:
+            # Who has the settings of the bot's own broker is one of its users.
+            username, password = next(iter(settings.embedded.users.items()), (None, None))
         versions = _VERSIONS[mqtt.protocol]
         if mqtt.host is None and mqtt.protocol == "auto":
             versions = (MQTTProtocolVersion.MQTTv311,)
         return cls(
             host=host,
             port=port,
-            username=mqtt.username,
-            password=mqtt.password.get_secret_value() if mqtt.password else None,
+            username=username,
+            password=password,
             tls=Tls(mqtt.tls_ca, mqtt.tls_cert, mqtt.tls_key) if mqtt.tls and mqtt.host else None,
             transport=mqtt.transport if mqtt.host else "tcp",
             versions=versions,

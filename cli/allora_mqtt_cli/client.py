@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from paho.mqtt.client import topic_matches_sub
 from pydantic import BaseModel, ValidationError
 
 from allora_mqtt.protocol.commands import Body, Envelope, write
@@ -93,6 +94,19 @@ class Client:
             arrived = len(found) == len(topics) or self.connection.pump(lambda: bool(inbox), settled)
         return found
 
+    def read_retained_under(self, *filters: str) -> dict[str, bytes]:
+        """Return everything that the broker keeps under these filters, by topic."""
+        found: dict[str, bytes] = {}
+        inbox = self.connection.inbox
+        self.connection.subscribe(*filters)
+        settled = time.monotonic() + _SETTLE_S
+        while self.connection.pump(lambda: bool(inbox), settled):
+            message = inbox.popleft()
+            if message.retained and message.payload and any(topic_matches_sub(each, message.topic) for each in filters):
+                found[message.topic] = message.payload
+                settled = time.monotonic() + _SETTLE_S
+        return found
+
     def tail(self, *topics: str, beat_s: float | None = None) -> Iterator[Message | None]:
         """Yield messages as they come, for ever.
 
@@ -117,14 +131,14 @@ class Client:
                 if message.topic == self.topics.availability:
                     self._availability = availability_of(message.payload)
                 else:
-                    response = _response_to(command_id, message)
+                    response = response_to(command_id, message)
             return response is not None
 
         self.connection.pump(answered, deadline)
         return response
 
 
-def _response_to(command_id: str | None, message: Message) -> Response | None:
+def response_to(command_id: str | None, message: Message) -> Response | None:
     """Read a response; None where it answers somebody else, or says only that the same command is still under way.
 
     A bot that comes back finds a retained command twice, queued and kept: the second is a duplicate of one that may

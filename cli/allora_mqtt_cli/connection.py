@@ -64,6 +64,8 @@ class Connection:
         self._paho = Paho(CallbackAPIVersion.VERSION2)
         self._consent: list[ReasonCode] = []
         """The answer to CONNECT, once it has come."""
+        self.consented: dict[str, Any] = {}
+        """What the broker said of itself in that answer (MQTT 5), by the properties' names."""
         self._acknowledged: dict[int | None, Sequence[ReasonCode]] = {}
 
     def __enter__(self) -> Self:
@@ -201,8 +203,9 @@ class Connection:
         return paho
 
     def _on_connect(
-        self, _client: Paho, _data: object, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
+        self, _client: Paho, _data: object, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
+        self.consented = {} if properties is None else dict(vars(properties))
         self._consent.append(reason)
 
     def _on_message(self, _client: Paho, _data: object, message: MQTTMessage) -> None:

@@ -4,12 +4,10 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from paho.mqtt.enums import MQTTProtocolVersion
 from rich.table import Table
 
 from allora_mqtt import __version__
 from allora_mqtt.checkup.findings import Finding, Verdict
-from allora_mqtt.checkup.machine import look_around
 from allora_mqtt.configuration import Loaded
 from allora_mqtt.protocol.commands import Ping
 from allora_mqtt.protocol.messages import (
@@ -22,7 +20,7 @@ from allora_mqtt.protocol.messages import (
     Info,
 )
 from allora_mqtt.settings import Settings
-from allora_mqtt_cli import render, session
+from allora_mqtt_cli import broker_checks, render, session
 from allora_mqtt_cli.client import Client, availability_of, understand
 from allora_mqtt_cli.errors import CliError, ExitCode
 from allora_mqtt_cli.invocation import Invocation
@@ -32,8 +30,7 @@ _SLOW_LOOP_MS: Final = 250
 _SLOW_PING_MS: Final = 500
 _CLOCK_SKEW_S: Final = 5
 _HEARTBEAT_MARGIN: Final = 1.5
-_SOFTWARE: Final = "$SYS/broker/version"
-
+_PINGS: Final = 3
 
 _STYLES: Final = {Verdict.GOOD: "green", Verdict.ODD: "yellow", Verdict.BAD: "bold red"}
 
@@ -51,7 +48,8 @@ def examine(invocation: Invocation) -> None:
         remedy = "Nothing else can be looked at before this is mended."
         _write(invocation.output, [Finding("configuration", Verdict.BAD, problem, remedy) for problem in problems])
         return
-    # The exchange's SDK is known to the bot's side alone, and takes a moment to import.
+    # The exchange's SDK and the database are known to the bot's side alone, and take a moment to import.
+    from allora_mqtt.checkup.machine import look_around  # noqa: PLC0415
     from allora_mqtt.checkup.services import examine_services  # noqa: PLC0415
 
     findings = [_configuration(loaded), *look_around(loaded.settings), *examine_services(loaded.settings)]
@@ -62,7 +60,7 @@ def _over_mqtt(invocation: Invocation, loaded: Loaded) -> list[Finding]:
     findings: list[Finding] = []
     try:
         with session.open_client(invocation, loaded) as client:
-            findings.append(_broker(client))
+            findings += broker_checks.broker(client)
             findings += _bot(invocation, client, loaded)
     except CliError as error:
         happened, _, remedy = error.message.partition(". ")
@@ -77,38 +75,17 @@ def _configuration(loaded: Loaded) -> Finding:
     return Finding("configuration", Verdict.GOOD, f"settings given: {len(loaded.origins)}; the rest are defaults")
 
 
-def _broker(client: Client) -> Finding:
-    broker = client.connection.broker
-    version = "5" if client.connection.version == MQTTProtocolVersion.MQTTv5 else "3.1.1"
-    login = f"logged in as {broker.username}" if broker.username else "no login"
-    software = _software(client)
-    said = ", ".join([broker.address, f"MQTT {version}", login, *(["TLS"] if broker.tls else []), *software])
-    if broker.embedded:
-        remedy = "Commands that must wait for the bot need a broker of their own: docs/brokers.md."
-        return Finding("broker", Verdict.ODD, f"{said}, the bot's own: it forgets everything when the bot ends", remedy)
-    return Finding("broker", Verdict.GOOD, said)
-
-
-def _software(client: Client) -> list[str]:
-    """Return what the broker calls itself, and what it must be told so that commands outlive its restart."""
-    try:
-        found = client.read_retained(_SOFTWARE).get(_SOFTWARE, b"").decode(errors="replace")[:80]
-    except CliError:
-        return []
-    if found.startswith("mosquitto"):
-        return [f"{found} (keeps what waits over a restart only with `persistence true`)"]
-    return [found] if found else []
-
-
 def _bot(invocation: Invocation, client: Client, loaded: Loaded) -> list[Finding]:
     topics = client.topics
     found = client.read_retained(topics.availability, topics.status, topics.health, topics.info)
     availability = availability_of(found.get(topics.availability))
     findings = [presence(availability, topics.base)]
     if availability is Availability.ONLINE:
-        findings.append(_ping(invocation, client))
+        findings += _ping(invocation, client)
         patience_s = max(invocation.timeout_s, loaded.settings.bot.heartbeat_interval_s * _HEARTBEAT_MARGIN)
         findings += _heartbeat(client, patience_s)
+        findings += broker_checks.discovery(client, loaded.settings)
+    findings += broker_checks.mailboxes(client, availability)
     if topics.health in found:
         findings += dependencies(understand(Health, found[topics.health], topics.health))
     if topics.info in found:
@@ -132,16 +109,18 @@ def presence(availability: Availability | None, base: str) -> Finding:
             return Finding("bot", Verdict.BAD, f"never seen at {base}", remedy)
 
 
-def _ping(invocation: Invocation, client: Client) -> Finding:
+def _ping(invocation: Invocation, client: Client) -> list[Finding]:
     try:
-        took_ms = session.ask(invocation, client, Ping()).round_trip_s * 1000
+        answers = [session.ask(invocation, client, Ping()) for _ in range(_PINGS)]
     except CliError as error:
         remedy = "It is connected and does not run commands: look at its log and restart it."
-        return Finding("ping", Verdict.BAD, error.message.partition(". ")[0], remedy)
+        return [Finding("ping", Verdict.BAD, error.message.partition(". ")[0], remedy)]
+    took_ms = min(answer.round_trip_s for answer in answers) * 1000
+    way_ms = min(answer.round_trip_s * 1000 - answer.response.duration_ms for answer in answers)
     if took_ms > _SLOW_PING_MS:
         remedy = "The network, the broker or the bot is slow; compare with the loop lag below."
-        return Finding("ping", Verdict.ODD, f"{took_ms:.1f} ms", remedy)
-    return Finding("ping", Verdict.GOOD, f"{took_ms:.1f} ms")
+        return [Finding("ping", Verdict.ODD, f"{took_ms:.1f} ms", remedy)]
+    return [Finding("ping", Verdict.GOOD, f"{took_ms:.1f} ms"), *broker_checks.swiftness(client, way_ms)]
 
 
 def _heartbeat(client: Client, patience_s: float) -> list[Finding]:

@@ -9,15 +9,19 @@ class ExitCode(IntEnum):
     """What scripts can rely on."""
 
     DONE = 0
+    """Done."""
+    UNHEALTHY = 1
+    """`health` has found no bot that lives, for whatever reason: the one code that Docker and cron know."""
     USAGE = 2
     """The command line or the configuration has to be changed."""
     REJECTED = 3
-    """The bot did not try."""
+    """Rejected: the bot did not try it; the message says why."""
     FAILED = 4
-    """The bot tried and did not succeed, or `doctor` found a problem."""
+    """Failed: the bot tried it without success, or `doctor` found a problem."""
     NO_ANSWER = 5
     """Nobody answered: no broker, or no bot."""
     INTERRUPTED = 130
+    """Ctrl-C."""
 
 
 class CliError(Exception):

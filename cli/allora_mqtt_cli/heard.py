@@ -13,7 +13,7 @@ from allora_mqtt_cli.errors import CliError
 
 _M = TypeVar("_M", bound=BaseModel)
 
-_MISSED_BEATS: Final = 2.5
+MISSED_BEATS: Final = 2.5
 """After this many intervals without a heartbeat the bot counts as silent."""
 
 
@@ -95,7 +95,7 @@ class Heard:
         """
         if self.availability is Availability.OFFLINE:
             return True
-        return self.beat_at is not None and now - self.beat_at > _MISSED_BEATS * self.interval_s
+        return self.beat_at is not None and now - self.beat_at > MISSED_BEATS * self.interval_s
 
     def _take_model(self, message: Message) -> None:
         if not message.payload:

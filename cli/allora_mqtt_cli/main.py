@@ -7,7 +7,7 @@ from typing import Final
 import typer
 from typer.main import get_command
 
-from allora_mqtt_cli.commands import config, control, cryptos, discovery, local, research, see
+from allora_mqtt_cli.commands import config, control, cryptos, discovery, fleet, local, research, see
 from allora_mqtt_cli.errors import CliError, ExitCode
 from allora_mqtt_cli.invocation import Invocation
 from allora_mqtt_cli.options import SENDS, takes
@@ -22,7 +22,8 @@ app = typer.Typer(name=PROGRAM, add_completion=True)
 def _root(ctx: typer.Context) -> None:
     """Steer and see a trading bot over MQTT.
 
-    Exit codes: 0 done, 2 wrong usage or configuration, 3 rejected by the bot, 4 failed, 5 no broker or no bot answered.
+    Exit codes: 0 done, 2 wrong usage or configuration, 3 rejected by the bot, 4 failed, 5 no broker or no bot answered;
+    `health` ends with 0 or 1.
     """
     del ctx  # its shared options were taken over by the decorator
 
@@ -32,6 +33,7 @@ control.register(app)
 cryptos.register(app)
 config.register(app)
 discovery.register(app)
+fleet.register(app)
 local.register(app)
 research.register(app)
 

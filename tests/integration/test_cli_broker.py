@@ -215,6 +215,7 @@ def test_small_packets_leave_at_once(shell: Shell) -> None:
 
 
 def test_doctor_finds_nothing_wrong(shell: Shell) -> None:
+    shell.monkeypatch.setenv("MQTT_DISCOVERY", "false")
     with mosquitto(shell.folder) as port:
         shell.use(port)
         bot, stop = publish_state(port), threading.Event()
@@ -235,6 +236,7 @@ def test_doctor_finds_nothing_wrong(shell: Shell) -> None:
 
 def test_doctor_names_each_problem_with_its_remedy(shell: Shell) -> None:
     shell.monkeypatch.setenv("BOT_HEARTBEAT_INTERVAL_S", "0.2")
+    shell.monkeypatch.setenv("MQTT_DISCOVERY", "false")
     breaker = {"name": "allora", "reason": "5 failures", "since": STATUS["since"]}
     sick = {**SERVICE, "state": "tripped", "breaker": "open", "last_error": "503"}
     with mosquitto(shell.folder) as port:

@@ -1,17 +1,31 @@
 """What `doctor` says of the exchange, Allora and this machine, without any bot or broker."""
 
 import json
+import os
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_account import Account
 
+from allora_mqtt.configuration import load
+from allora_mqtt.protocol.topics import Topics
+from allora_mqtt.store.migrate import known_revisions, migrate
+from allora_mqtt.surroundings import only_bot_in
+from allora_mqtt_cli import broker_checks
+from allora_mqtt_cli.broker import Broker
+from allora_mqtt_cli.client import Client
+from allora_mqtt_cli.connection import Connection
 from allora_mqtt_cli.main import main
+from tests.support.client import Watcher
 from tests.support.doctored import Doctored
 from tests.support.exchange import Exchange
+from tests.support.mosquitto import MOSQUITTO, Mosquitto
 from tests.support.net import free_port
 
 KEY = "0x" + "61" * 32
@@ -51,12 +65,13 @@ class Doctor:
 
     def __call__(self) -> dict[str, dict[str, Any]]:
         """Return the findings by name; of several with one name the worst."""
+        worst = ["ok", "warning", "problem"]
+        return {each["what"]: each for each in sorted(self.all(), key=lambda one: worst.index(one["verdict"]))}
+
+    def all(self) -> list[dict[str, Any]]:
         code = main(["doctor", "--json", "--timeout", "0.5"])
         document = json.loads(self._capsys.readouterr().out)
-        worst = ["ok", "warning", "problem"]
-        found = {
-            each["what"]: each for each in sorted(document["findings"], key=lambda one: worst.index(one["verdict"]))
-        }
+        found: list[dict[str, Any]] = document["findings"]
         problems = [each for each in document["findings"] if each["verdict"] == "problem"]
         assert code == (4 if problems else 0)
         assert all(each["remedy"] for each in document["findings"] if each["verdict"] != "ok")
@@ -109,8 +124,8 @@ def test_without_bot_and_broker_everything_else_is_looked_at(doctor: Doctor) -> 
         ({"extraAgents": [2]}, "key", "problem", "for 1 more days"),
         ({"extraAgents": [10]}, "key", "warning", "for 9 more days"),
         ({"userRole": {"role": "missing"}}, "key", "problem", "does not know the key"),
-        ({"exchangeStatus": 60}, "exchange clock", "problem", "60 s behind the exchange"),
-        ({"exchangeStatus": -60}, "exchange clock", "problem", "60 s ahead of the exchange"),
+        ({"exchangeStatus": 60}, "exchange clock", "problem", "s behind the exchange"),
+        ({"exchangeStatus": -60}, "exchange clock", "problem", "s ahead of the exchange"),
         ({"userRateLimit": 10_000}, "request budget", "problem", "10,000 of 10,000"),
         ({"userRateLimit": 9_500}, "request budget", "warning", "9,500 of 10,000"),
         ({"userAbstraction": "superAccount"}, "account", "problem", "the account's mode"),
@@ -210,6 +225,110 @@ def test_a_data_folder_that_others_can_write_to_or_nobody(doctor: Doctor, tmp_pa
     data.rmdir()
     data.write_text("a file")
     assert "data folder" in verdicts(doctor())
+
+
+def test_what_is_in_the_data_folder(doctor: Doctor, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    now = datetime.now(UTC)
+    migrate(f"sqlite:///{data / 'bot.sqlite3'}", data / "backups", now)
+    assert verdicts(doctor()) == {"backups": "warning", "broker": "problem"}
+    (data / "backups").mkdir(exist_ok=True)
+    archive = data / "backups" / "of-today.tar.gz"
+    archive.touch()
+    found = doctor()
+    assert verdicts(found) == {"broker": "problem"}
+    assert "no bot runs on it" in found["data folder"]["said"]
+    assert f"schema {known_revisions()[0]}" in found["database"]["said"]
+    with only_bot_in(data):
+        assert "a bot runs on it" in doctor()["data folder"]["said"]
+
+    long_ago = time.time() - 8 * 86_400
+    os.utime(archive, (long_ago, long_ago))
+    pending, failed = data / "spool" / "pending", data / "spool" / "failed"
+    for folder, name in ((pending, "a.json"), (failed, "7-b.json"), (data / ".restore-x", "half")):
+        folder.mkdir(parents=True)
+        (folder / name).touch()
+        os.utime(folder / name, (long_ago, long_ago))
+    found = doctor()
+    assert verdicts(found) == dict.fromkeys(["backups", "spool", "leftovers"], "warning") | {"broker": "problem"}
+    assert "8.0 days old" in found["backups"]["said"]
+
+    data.chmod(0o755)
+    assert "can read bot.sqlite3" in doctor()["permissions"]["said"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("UPDATE alembic_version SET version_num = '9999'", "written by a newer version"),
+        ("DROP TABLE bot_commands", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_database_that_cannot_be_used(doctor: Doctor, tmp_path: Path, harm: str | None, said: str) -> None:
+    path = tmp_path / "data" / "bot.sqlite3"
+    path.parent.mkdir(mode=0o700)
+    if harm is None:
+        path.write_bytes(b"nothing of a database" * 1000)
+    else:
+        migrate(f"sqlite:///{path}", tmp_path, datetime.now(UTC))
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(harm)
+    found = doctor()
+    assert found["database"]["verdict"] == "problem"
+    assert said in found["database"]["said"]
+    assert "allora-mqtt restore" in found["database"]["remedy"] or "newer version again" in found["database"]["remedy"]
+
+
+def test_commands_that_lie_in_the_mailbox_and_a_bot_that_nobody_shows(doctor: Doctor, mosquitto: Mosquitto) -> None:
+    doctor.set(MQTT_HOST="127.0.0.1", MQTT_PORT=str(mosquitto.port), BOT_HEARTBEAT_INTERVAL_S="0.2")
+    with Watcher(mosquitto.port) as watcher:
+        watcher.publish("cryptos/BTC/set", "ON", retain=True)
+        found = doctor()
+        assert verdicts(found) == {"bot": "problem", "mailbox": "warning"}
+        assert "waits there for the bot" in found["mailbox"]["said"]
+        assert "mosquitto_pub -r -n -t bot/cryptos/BTC/set" in found["mailbox"]["remedy"]
+        # A bot that is there and does not answer: the command is one that nobody takes away.
+        watcher.publish("availability", "online", retain=True)
+        found = doctor()
+        assert verdicts(found).keys() == {"ping", "heartbeat", "mailbox", "home assistant"}
+        assert "clear" in found["mailbox"]["remedy"]
+
+
+def test_a_broker_that_takes_anybody_and_less_than_is_needed(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed")
+    # What is no loopback address for the doctor, and leads here all the same.
+    monkeypatch.setattr("allora_mqtt_cli.broker_checks._LOOPBACK", set())
+    broker = Mosquitto(tmp_path / "small", "retain_available false", "max_packet_size 20000")
+    broker.start()
+    secret = tmp_path / "password"
+    secret.write_text("p")
+    secret.chmod(0o600)
+    try:
+        doctor.set(
+            MQTT_HOST="127.0.0.1", MQTT_PORT=str(broker.port), MQTT_USERNAME="bot", MQTT_PASSWORD_FILE=str(secret)
+        )
+        said = " ".join(f"{each['what']}: {each['said']}." for each in doctor.all())
+    finally:
+        broker.stop()
+    assert "broker: it has no retained messages" in said
+    assert "broker: it takes no packets above 20,000 bytes" in said
+    assert "broker: passwords and commands travel in the clear" in said
+    assert "login: 127.0.0.1" in said
+
+
+def test_a_broker_that_holds_packets_back_is_noticed(doctor: Doctor, mosquitto: Mosquitto) -> None:
+    settings = load({"MQTT_HOST": "127.0.0.1", "MQTT_PORT": mosquitto.port}).settings
+    del doctor
+    with Connection(Broker.of(settings), 2) as connection:
+        client = Client(connection, Topics())
+        (found,) = broker_checks.swiftness(client, 42)
+        assert broker_checks.swiftness(client, 2) == []
+    assert "set_tcp_nodelay true" in found.remedy
 
 
 def test_the_table_for_people(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:

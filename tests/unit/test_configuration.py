@@ -299,6 +299,13 @@ def test_a_secrets_file_that_cannot_be_read_is_an_error(place: Place, name: str)
         assert "cannot be read" in problem
 
 
+@pytest.mark.parametrize("name", SECRETS)
+def test_an_empty_file_is_a_secret_that_is_not_set(place: Place, name: str) -> None:
+    place.environment(**{f"{name}_FILE": place.secret("\n")})
+    group, _, key = name.lower().partition("_")
+    assert getattr(getattr(load().settings, group), key) is None
+
+
 def test_a_secret_read_from_a_file_is_checked_like_any_other(place: Place) -> None:
     place.environment(HL_SECRET_KEY_FILE=place.secret(CANARY))
     (problem,) = problems()

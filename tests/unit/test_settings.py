@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings, hard_limit_name, is_floor
 from allora_mqtt.settings import (
@@ -52,6 +52,27 @@ def test_the_embedded_broker_listens_on_loopback(bind: str) -> None:
 def test_the_embedded_broker_listens_nowhere_else(bind: str) -> None:
     with pytest.raises(ValidationError):
         EmbeddedSettings(broker_bind=bind)
+
+
+def test_the_embedded_broker_lets_users_in_from_elsewhere_and_from_browsers() -> None:
+    settings = EmbeddedSettings(
+        broker_bind="0.0.0.0:1883", broker_ws_bind="0.0.0.0:9001", broker_users=SecretStr("alice:a:b, node-red:c")
+    )
+    assert settings.users == {"alice": "a:b", "node-red": "c"}
+    assert settings.ws_address == parse_bind("0.0.0.0:9001")
+    assert "a:b" not in repr(settings)
+
+
+@pytest.mark.parametrize("users", ["alice", "alice:", ":secret", "alice:a,bob"])
+def test_a_user_without_a_name_or_a_password_is_none(users: str) -> None:
+    with pytest.raises(ValidationError, match="NAME:PASSWORD") as raised:
+        EmbeddedSettings(broker_users=SecretStr(users))
+    assert "secret" not in str(raised.value)
+
+
+def test_browsers_are_let_in_with_a_password_only() -> None:
+    with pytest.raises(ValidationError, match="EMBEDDED_BROKER_USERS"):
+        EmbeddedSettings(broker_ws_bind="127.0.0.1:9001")
 
 
 @pytest.mark.parametrize(

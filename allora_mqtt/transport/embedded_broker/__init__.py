@@ -1,4 +1,4 @@
-"""The broker that the bot brings along: amqtt, in the bot's process, on loopback, made to keep the delivery rules.
+"""The broker that the bot brings along: amqtt, in the bot's process, made to keep the delivery rules.
 
 It is there so that one command is enough to try the bot. Its memory ends with the bot's process; whoever wants commands
 to wait while the bot is away runs mosquitto and sets `MQTT_HOST`.
@@ -31,9 +31,9 @@ of amqtt is its listeners, its login and its packets. Its faults, and the remedi
 - packets whose lengths lie, wrong UTF-8, QoS 3 → `frames`: believed only when amqtt would write them as they came.
 - no bound on memory → `limits`, `mailbox`, `retained`; senders who do not read their answers are not read either.
 
-Left alone, because nothing here reaches it: 14 (the ACL plugin) and 16 (password hashes in the event loop): there are
-no users, the broker listens on loopback only; 18 (amqtt's own command line): it is not used. Its persistence plugin
-loses payloads and keeps what was delivered, so nothing is written to disk.
+Left alone, because nothing here reaches it: 14 (the ACL plugin) and 16 (password hashes in the event loop): it listens
+on loopback only, or for users who may do everything and whose passwords are in the settings; 18 (amqtt's own command
+line): it is not used. Its persistence plugin loses payloads and keeps what was delivered, so nothing is on disk.
 """
 
 from allora_mqtt.transport.embedded_broker.embedded import BrokerUnusable, EmbeddedBroker, PortTaken, UntriedAmqtt

@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
 
 from amqtt.errors import AMQTTError, BrokerError
 
+from allora_mqtt import tcp
 from allora_mqtt.transport.embedded_broker.limits import Limits
 from allora_mqtt.transport.embedded_broker.listener import HardenedBroker
+from allora_mqtt.transport.embedded_broker.websocket import WebsocketDoor
 
 TRIED_AMQTT: Final = "0.12.1"
 """The version whose internals `HardenedBroker` is written against."""
@@ -29,19 +32,36 @@ class UntriedAmqtt(BrokerUnusable):
 
 
 class EmbeddedBroker:
-    """An MQTT 3.1.1 broker for clients on this machine, without passwords.
+    """An MQTT 3.1.1 broker, for clients on this machine or for users with passwords.
 
     Args:
         host: address to listen on.
         port: TCP port; 0 takes a free one.
         limits: how much it takes upon itself.
+        users: the passwords of who may log in; without any everybody may.
+        websockets: where it takes MQTT over websockets too.
     """
 
-    def __init__(self, host: str, port: int, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        limits: Limits | None = None,
+        users: Mapping[str, str] | None = None,
+        websockets: tuple[str, int] | None = None,
+    ) -> None:
         self.host = host
         self.port = port
         self._limits = limits or Limits()
+        self._users = users or {}
+        self._websockets = websockets
         self._broker: Any = None
+        self._door: WebsocketDoor | None = None
+
+    @property
+    def reached_at(self) -> str:
+        """The address to connect to from this machine."""
+        return tcp.reachable(self.host)
 
     async def start(self) -> None:
         """Listen.
@@ -66,6 +86,7 @@ class EmbeddedBroker:
                 "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
             },
             self._limits,
+            self._users,
         )
         try:
             await broker.start()
@@ -80,9 +101,25 @@ class EmbeddedBroker:
             ) from error
         self._broker = broker
         self.port = broker.port
+        if self._websockets is not None:
+            await self._open_door(*self._websockets)
+
+    async def _open_door(self, host: str, port: int) -> None:
+        self._door = WebsocketDoor(host, port, (self.reached_at, self.port), self._limits)
+        try:
+            await self._door.start()
+        except OSError as error:
+            await self.stop()
+            reason = error.strerror or error
+            raise PortTaken(
+                f"The embedded MQTT broker cannot take websockets on {host}:{port} ({reason}). "
+                f"Set EMBEDDED_BROKER_WS_BIND={host}:{port + 1}, or another free port."
+            ) from error
 
     async def stop(self) -> None:
         """Disconnect everybody and stop listening."""
+        if self._door is not None:
+            await self._door.stop()
         if self._broker is not None:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await self._broker.shutdown()

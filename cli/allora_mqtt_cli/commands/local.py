@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from allora_mqtt_cli.invocation import Invocation
-from allora_mqtt_cli.options import CONNECTION, LOCAL, takes
+from allora_mqtt_cli.options import CONNECTION, LOCAL, READS, takes
 
 PANEL: Final = "Local"
 
@@ -17,9 +17,13 @@ PANEL: Final = "Local"
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("run", rich_help_panel=PANEL)(run)
+    app.command("demo", rich_help_panel=PANEL)(demo)
     app.command("broker", rich_help_panel=PANEL)(broker)
     app.command("sim", rich_help_panel=PANEL)(sim)
     app.command("export", rich_help_panel=PANEL)(export)
+    app.command("backup", rich_help_panel=PANEL)(backup)
+    app.command("restore", rich_help_panel=PANEL)(restore)
+    app.command("import", rich_help_panel=PANEL)(bring)
     app.command("schema", rich_help_panel=PANEL)(schema)
     app.command("version", rich_help_panel=PANEL)(version)
 
@@ -30,6 +34,23 @@ def run(ctx: typer.Context) -> None:
     from allora_mqtt.bot import run as run_bot
 
     raise typer.Exit(run_bot(Invocation.of(ctx).load()))
+
+
+@takes()
+def demo(
+    ctx: typer.Context,
+    *,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Run through by itself instead of waiting for Enter.", show_default=False)
+    ] = False,
+) -> None:
+    """Show in five minutes what the bot is, on a simulated exchange; leaves nothing behind.
+
+    Broker, exchange and bot run on free ports in a temporary folder. Your own bot and settings are not touched.
+    """
+    from allora_mqtt_cli.demo import tour
+
+    tour.run(Invocation.of(ctx).output, is_paced=not auto)
 
 
 @takes(*CONNECTION)
@@ -107,17 +128,82 @@ def export(
 
 
 @takes(*LOCAL)
-def schema(ctx: typer.Context) -> None:
+def backup(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A file or a folder; backups/ in the data folder without.", show_default=False),
+    ] = None,
+) -> None:
+    """Copy the books of this machine's bot into one file, whether it runs or not (BOT_DATA_DIR)."""
+    from allora_mqtt_cli import backups
+
+    backups.back_up(Invocation.of(ctx), file)
+
+
+@takes(*LOCAL)
+def restore(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What `allora-mqtt backup` has written.", show_default=False)],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.", show_default=False)] = False,
+) -> None:
+    """Put a backup in the place of the books, where no bot runs on them; what it replaces is kept.
+
+    Asks first on a terminal; in a script it does not. The bot starts in standby then.
+    """
+    from allora_mqtt_cli import backups
+
+    backups.restore(Invocation.of(ctx), file, is_sure=yes)
+
+
+@takes(*READS)
+def bring(
+    ctx: typer.Context,
+    path: Annotated[
+        Path, typer.Argument(help="The earlier bot's database, its .env, or its folder.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where to write; imported/ in the data folder without.", show_default=False
+        ),
+    ] = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show all of it, write and send nothing.", show_default=False)
+    ] = False,
+    activate: Annotated[
+        bool, typer.Option("--activate", help="Switch its active coins on here, by name.", show_default=False)
+    ] = False,
+) -> None:
+    """Take over what the earlier bot's users have: coins, settings, trade log. Its commands are shown, never run."""
+    from allora_mqtt_cli import importing
+
+    importing.bring(Invocation.of(ctx), path, out, is_dry=dry_run, activates=activate)
+
+
+@takes(*LOCAL)
+def schema(
+    ctx: typer.Context,
+    *,
+    asyncapi: Annotated[
+        bool,
+        typer.Option("--asyncapi", help="An AsyncAPI 3 document, with topics, QoS and retain.", show_default=False),
+    ] = False,
+) -> None:
     """Print the JSON Schemas of every command and message."""
     import json
 
+    from allora_mqtt.protocol.asyncapi import describe
     from allora_mqtt.protocol.schema import export
 
     invocation = Invocation.of(ctx)
+    document = describe() if asyncapi else export()
     if invocation.output.as_json:
-        invocation.output.document(export())
+        invocation.output.document(document)
     else:
-        typer.echo(json.dumps(export(), indent=2))
+        typer.echo(json.dumps(document, indent=2))
 
 
 @takes(*LOCAL)

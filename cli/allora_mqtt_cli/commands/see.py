@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command("history", rich_help_panel=PANEL)(history)
     app.command("events", rich_help_panel=PANEL)(events)
     app.command("ping", rich_help_panel=PANEL)(ping)
+    app.command("health", rich_help_panel=PANEL)(health)
     app.command("doctor", rich_help_panel=PANEL)(doctor)
 
 
@@ -165,6 +166,25 @@ def ping(ctx: typer.Context) -> None:
     from allora_mqtt_cli import reading
 
     reading.ping(Invocation.of(ctx))
+
+
+@takes(*READS)
+def health(
+    ctx: typer.Context,
+    max_wait: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long to wait for a heartbeat; 2.5 times BOT_HEARTBEAT_INTERVAL_S without.",
+            min=0.1,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Say whether the bot is online and alive: exit code 0, or else 1 and why."""
+    from allora_mqtt_cli import health as alive
+
+    alive.check(Invocation.of(ctx), max_wait)
 
 
 @takes(*READS)

@@ -53,6 +53,7 @@ def connect_packet(
     keepalive_s: int = 60,
     will: Will | None = None,
     username: str | None = None,
+    password: str | None = None,
 ) -> bytes:
     flags = 2 * clean
     properties = b"" if clean else bytes([SESSION_EXPIRY]) + struct.pack("!I", 3600)
@@ -63,6 +64,9 @@ def connect_packet(
     if username is not None:
         flags |= 0x80
         fields += text(username)
+    if password is not None:
+        flags |= 0x40
+        fields += text(password)
     head = text("MQTT") + bytes([level, flags]) + struct.pack("!H", keepalive_s)
     if level == 5:
         head += length(len(properties)) + properties

@@ -8,10 +8,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
 from amqtt.session import Session
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.typing import Subprotocol
 
-from allora_mqtt.transport.embedded_broker import EmbeddedBroker, Limits, UntriedAmqtt, embedded
+from allora_mqtt.transport.embedded_broker import EmbeddedBroker, Limits, PortTaken, UntriedAmqtt, embedded
 from allora_mqtt.transport.embedded_broker.listener import HardenedBroker
 from allora_mqtt.transport.embedded_broker.router import Router
 from tests.integration.brokers.client import (
@@ -209,6 +215,90 @@ async def test_a_refused_login_with_somebodys_client_id_harms_nobody() -> None:
         victim.writer.transport.abort()
     finally:
         await server.shutdown()
+
+
+USERS = {"alice": "right"}
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "answer"),
+    [
+        ("alice", "right", b"\0\0"),
+        ("alice", "wrong", b"\0\5"),
+        ("alice", "", b"\0\5"),
+        ("bob", "right", b"\0\5"),
+        ("bob", "", b"\0\5"),
+        (None, None, b"\0\5"),
+    ],
+)
+async def test_with_users_only_they_get_in(username: str | None, password: str | None, answer: bytes) -> None:
+    server = EmbeddedBroker("127.0.0.1", 0, users=USERS)
+    await server.start()
+    try:
+        wire = await Wire.open(server.port)
+        wire.send(connect_packet("somebody", username=username, password=password))
+        assert await wire.receive() == (CONNACK, 0, answer)
+        wire.writer.transport.abort()
+    finally:
+        await server.stop()
+
+
+def _browser(port: int, password: str) -> paho.Client:
+    client = paho.Client(CallbackAPIVersion.VERSION2, transport="websockets", protocol=MQTTProtocolVersion.MQTTv311)
+    client.username_pw_set("alice", password)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    return client
+
+
+async def test_browsers_are_clients_like_others() -> None:
+    server = EmbeddedBroker("127.0.0.1", 0, users=USERS, websockets=("127.0.0.1", 0))
+    await server.start()
+    assert server._door is not None
+    port = server._door.port
+    try:
+        heard: list[bytes | bytearray] = []
+        client = await asyncio.to_thread(_browser, port, "right")
+        client.on_message = lambda _client, _data, message: heard.append(message.payload)
+        await see(client.is_connected)
+        client.subscribe("t", 1)
+        large = bytes(range(256)) * 4096
+        client.publish("t", large, 1)
+        client.publish("t", b"small", 1)
+        await see(lambda: len(heard) == 2)
+        assert heard == [large, b"small"]
+        client.loop_stop()
+        stranger = await asyncio.to_thread(_browser, port, "wrong")
+        await asyncio.sleep(0.3)
+        assert not stranger.is_connected()
+        stranger.loop_stop()
+    finally:
+        await server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_a_browser_that_speaks_no_mqtt_is_sent_away() -> None:
+    server = EmbeddedBroker("127.0.0.1", 0, users=USERS, websockets=("127.0.0.1", 0))
+    await server.start()
+    assert server._door is not None
+    try:
+        async with connect(f"ws://127.0.0.1:{server._door.port}", subprotocols=[Subprotocol("mqtt")]) as browser:
+            await browser.send("hello")
+            with pytest.raises(ConnectionClosed) as closed:
+                await browser.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == CloseCode.UNSUPPORTED_DATA
+    finally:
+        await server.stop()
+
+
+async def test_a_taken_port_for_websockets_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = EmbeddedBroker("127.0.0.1", 0, users=USERS, websockets=("127.0.0.1", port))
+        with pytest.raises(PortTaken, match=f"EMBEDDED_BROKER_WS_BIND=127.0.0.1:{port + 1}"):
+            await server.start()
 
 
 async def test_nothing_is_left_of_who_has_gone() -> None:

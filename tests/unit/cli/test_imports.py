@@ -27,7 +27,7 @@ def modules_after(run: str) -> set[str]:
         "main(['cryptos', '--help'])",
         "main(['version'])",
         "main(['config', 'show', '--local'])",
-        "import allora_mqtt_cli.reading, allora_mqtt_cli.watching, allora_mqtt_cli.doctor",
+        "import allora_mqtt_cli.reading, allora_mqtt_cli.watching, allora_mqtt_cli.doctor, allora_mqtt_cli.health",
     ],
 )
 def test_nothing_of_the_bot_is_imported(run: str) -> None:

@@ -15,7 +15,21 @@ from allora_mqtt_cli.main import main
 COMMANDS = (
     *("status", "watch", "positions", "trades", "performance", "history", "events", "ping", "doctor"),
     *("mode", "close", "flatten", "cancel-orders", "reset-breaker", "refresh-catalog", "publish-state", "shutdown"),
-    *("cryptos", "config", "run", "broker", "sim", "export", "schema", "version"),
+    *(
+        "cryptos",
+        "config",
+        "fleet",
+        "run",
+        "broker",
+        "sim",
+        "export",
+        "backup",
+        "restore",
+        "import",
+        "demo",
+        "schema",
+        "version",
+    ),
     *("record", "backtest", "sweep", "report"),
 )
 

@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import sys
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -289,3 +290,17 @@ async def test_closing_leaves_one_file_behind(path: Path) -> None:
 )
 def test_a_url_of_sqlite_names_a_file(url: str, path: Path | None) -> None:
     assert sqlite_path(url) == path
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the death that is wanted
+async def test_a_writer_that_has_died_is_noticed(database: Database) -> None:
+    def die(_: Connection) -> None:
+        sys.exit()
+
+    await database.write(put("a"))
+    seen = [database.is_writing]
+    database.submit(die)
+    async with asyncio.timeout(5):
+        while database.is_writing:
+            await asyncio.sleep(0.01)
+    assert seen == [True]

@@ -1,0 +1,1 @@
+"""The earlier bot: what its users bring along, read and never written to."""

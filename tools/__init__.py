@@ -1,0 +1,1 @@
+"""Programs for working on the project; nothing of it is part of the product."""
