@@ -37,9 +37,10 @@ test: dev ## every test; those of the mosquitto broker where it is installed
 		echo "Left out: the tests on mosquitto, which is not installed. Get it with: apt-get install mosquitto"
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -n auto --dist loadgroup
 
-e2e: dev ## the real Home Assistant, Node-RED and Chromium, and the images, all in ~/.cache (as root, on Debian; 2.5 GB)
+e2e: dev ## the real Home Assistant, Node-RED and Chromium, a clustered broker, and the images, all in ~/.cache (as root, on Debian; 2.5 GB)
 	tests/e2e/install_home_assistant
 	tests/e2e/install_node_red
+	tests/e2e/install_aedes
 	tests/e2e/install_debian
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -m real_peers tests/e2e
 

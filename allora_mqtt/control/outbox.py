@@ -77,16 +77,21 @@ class Outbox:
             raise RuntimeError("the outbox has no wire yet")
         return self._wire.publish(topic, payload, retain=retain, qos=qos, correlation=correlation)
 
-    def send_last(self, topic: str, payload: bytes) -> asyncio.Future[None]:
-        """Publish the last value of a retained topic now; whoever restores the topic restores this."""
-        self._state[topic] = payload
-        self._coming_back.setdefault(topic, deque(maxlen=_MAX_COMING_BACK)).append(payload)
-        return self.send(topic, payload, retain=True)
-
     def restore(self, topic: str) -> None:
         """Publish the value of a retained topic again, or empty it where it has none."""
         self._state.setdefault(topic, b"")
         self._mark(topic)
+
+    def repeat(self, topic: str) -> None:
+        """Publish the value of a retained topic again, if it has one."""
+        if topic in self._state:
+            self._mark(topic)
+
+    def last_word(self, topic: str, payload: bytes) -> asyncio.Future[None]:
+        """Publish what a retained topic is to say when we are gone; nothing else is said there any more."""
+        self._state[topic] = payload
+        self._coming_back.setdefault(topic, deque(maxlen=_MAX_COMING_BACK)).append(payload)
+        return self.send(topic, payload, retain=True)
 
     def is_echo(self, topic: str, payload: bytes) -> bool:
         """Tell whether a message on a state topic is one of ours that the broker delivers back, each at most once.

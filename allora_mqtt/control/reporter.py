@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 _PUBLISH_INTERVAL_S: Final = 1.0
 """A dashboard needs no more than one value a second."""
 _LAG_SAMPLE_S: Final = 0.25
+_BEATS_BETWEEN_ONLINE: Final = 12
+"""How often `online` is said again: once a minute, at the default heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Reporter:
     async def offline(self) -> None:
         """Say goodbye, and wait until the broker has heard it."""
         # Its echo must not be taken for somebody else's message and be put right.
-        sent = self._outbox.send_last(self._topics.availability, Availability.OFFLINE.value.encode())
+        sent = self._outbox.last_word(self._topics.availability, Availability.OFFLINE.value.encode())
         await asyncio.wait([sent], timeout=1)
 
     def publish_info(self, info: Info) -> None:
@@ -393,6 +395,10 @@ class Reporter:
         while True:
             await asyncio.sleep(self._interval_s)
             self._outbox.send(self._topics.heartbeat, self.heartbeat(), qos=0)
+            if self._seq % _BEATS_BETWEEN_ONLINE == 0:
+                # A cluster tells the will of a client of a dead node when that is long back at another one, and aedes
+                # does not always deliver it to the client itself.
+                self._outbox.repeat(self._topics.availability)
 
     async def _measure_lag(self) -> None:
         while True:

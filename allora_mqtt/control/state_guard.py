@@ -62,7 +62,11 @@ class StateGuard:
                 self._reporter.was_shown(symbol)
             return
         is_ours = self._outbox.is_echo(packet.topic, packet.payload)
-        if is_ours or not self._armed or self._reporter.foreign_instance is not None:
+        if is_ours or self._reporter.foreign_instance is not None:
+            return
+        # Of availability an earlier life or connection can say nothing true: in a cluster the will of a connection that
+        # died with its node comes seconds later, in the middle of the next one's mailbox.
+        if not self._armed and packet.topic != self._topics.availability:
             return
         if packet.topic in self._wrong_again:
             self._wrong_again[packet.topic] = True

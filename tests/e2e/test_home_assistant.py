@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT as REPOSITORY
 from tests.support.client import Watcher
 from tests.support.home_assistant import ROOT, VERSION, HomeAssistant
-from tests.support.mosquitto import Mosquitto
 from tests.support.net import until
+from tests.support.production_broker import TLS, ProductionBroker
 from tests.support.program import CHECKOUT, Bot
 
 pytestmark = [pytest.mark.real_peers, pytest.mark.timeout(900)]
 
+GUIDE = REPOSITORY / "docs" / "home-assistant.md"
 LIVELY = {"SIM_EPOCH_S": "3", "TRADE_PRICE_GAP_PCT": "0.01", "MQTT_DISCOVERY_CRYPTOS": "BTC,ETH"}
 COIN = {"switch.bot_crypto_{}"} | {
     f"sensor.bot_crypto_{{}}_{what}" for what in ("price", "prediction", "gap", "accuracy", "position")
@@ -22,16 +24,22 @@ COIN = {"switch.bot_crypto_{}"} | {
 
 
 class House:
-    """A broker, a bot and Home Assistant."""
+    """The broker of the documentation, a bot and Home Assistant, which log in over TLS and see what their roles may."""
 
     def __init__(self, folder: Path) -> None:
-        self.mosquitto = Mosquitto(folder / "mosquitto")
+        self.mosquitto = ProductionBroker.as_in(folder / "mosquitto", GUIDE)
+        self.mosquitto.add("alices-bot", "bot", "-b", "bots/alice")
+        self.mosquitto.add("homeassistant", "home-assistant", "-b", "bot", "-b", "bots/alice")
+        self.mosquitto.add("somebody", "operator")
         self.mosquitto.start()
-        self.where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(self.mosquitto.port)}
-        self.bot = Bot(CHECKOUT, folder / "bot", self.where, **LIVELY)
+        self.bot = Bot(CHECKOUT, folder / "bot", self.mosquitto.settings("bot", TLS), **LIVELY)
         self.bot.start()
-        self.hass = HomeAssistant(self.mosquitto.port)
+        login, ca = self.login("homeassistant"), self.mosquitto.client("homeassistant") / "ca.crt"
+        self.hass = HomeAssistant(self.mosquitto.ports[TLS], login=login, ca=ca)
         self.hass.start()
+
+    def login(self, name: str) -> tuple[str, str]:
+        return name, self.mosquitto.password(name)
 
     def end(self) -> None:
         self.hass.remove()
@@ -60,7 +68,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture
 def watcher(house: House) -> Iterator[Watcher]:
-    with Watcher(house.mosquitto.port) as watcher:
+    with Watcher(house.mosquitto.port, login=house.login("somebody")) as watcher:
         watcher.wait("availability", "online", 60)
         yield watcher
 
@@ -163,7 +171,7 @@ def test_a_coin_that_goes_while_home_assistant_is_away_leaves_nothing_either(hou
     hass.do("text.set_value", "text.bot_add_crypto", value="DOGE")
     until(lambda: len(house.entities()) == len(before) + len(COIN), "its entities")
     hass.stop()
-    with Watcher(house.mosquitto.port) as watcher:
+    with Watcher(house.mosquitto.port, login=house.login("somebody")) as watcher:
         assert watcher.command("cryptos/DOGE/set", "response/cryptos", {"value": "OFF"})["status"] == "EXECUTED"
         until(lambda: b"doge" not in retained(house, "homeassistant/device/allora_mqtt_bot/config"), "it is gone")
     if first == "hass":
@@ -177,7 +185,13 @@ def test_a_coin_that_goes_while_home_assistant_is_away_leaves_nothing_either(hou
 
 def test_a_second_bot_is_a_second_device(house: House, tmp_path: Path) -> None:
     first = house.entities()
-    alice = Bot(CHECKOUT, tmp_path / "alice", house.where, MQTT_BASE_TOPIC="bots/alice", **LIVELY)
+    alice = Bot(
+        CHECKOUT,
+        tmp_path / "alice",
+        house.mosquitto.settings("alices-bot", TLS),
+        MQTT_BASE_TOPIC="bots/alice",
+        **LIVELY,
+    )
     alice.start()
     try:
         house.hass.wait("select.bots_alice_mode", "STANDBY", 60)
@@ -236,5 +250,5 @@ def is_whole(house: House) -> bool:
 
 
 def retained(house: House, topic: str) -> bytes:
-    with Watcher(house.mosquitto.port, topic.partition("/")[0]) as watcher:
+    with Watcher(house.mosquitto.port, topic.partition("/")[0], login=house.login("homeassistant")) as watcher:
         return until(lambda: watcher.last(topic.partition("/")[2]), topic)

@@ -1,7 +1,6 @@
-"""The access rules of docs/home-assistant.md: enough for the bot and for Home Assistant, and no more than that."""
+"""The broker of docs/home-assistant.md: enough for the bot and for Home Assistant, and no more than that."""
 
 import json
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.support.mosquitto import MOSQUITTO, MOSQUITTO_PUB, MOSQUITTO_SUB, Mosquitto
+from tests.support.mosquitto import MOSQUITTO, MOSQUITTO_PUB, MOSQUITTO_SUB
 from tests.support.net import until
+from tests.support.production_broker import TLS, ProductionBroker
 from tests.support.program import CHECKOUT, Bot
 
 pytestmark = [
@@ -19,60 +19,40 @@ pytestmark = [
     pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed"),
 ]
 
-GUIDE = (ROOT / "docs" / "home-assistant.md").read_text()
+GUIDE = ROOT / "docs" / "home-assistant.md"
 CONFIG = "homeassistant/device/allora_mqtt_bot/config"
 
 
-def block(first: str) -> str:
-    """Return the block of the guide that begins with a line."""
-    blocks: list[str] = re.split(r"^```.*\n", GUIDE, flags=re.MULTILINE)[1::2]
-    return next(text for text in blocks if text.startswith(first))
-
-
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    (tmp_path / "acl").write_text(block("user bot"))
-    for option, user in ((["-c"], "bot"), ([], "homeassistant")):
-        passwd: list[str | Path] = [
-            "mosquitto_passwd",
-            *option,
-            "-b",
-            tmp_path / "passwords",
-            user,
-            f"secret of {user}",
-        ]
-        subprocess.run(passwd, check=True, capture_output=True)
-    for name in ("acl", "passwords"):
-        (tmp_path / name).chmod(0o600)
-    lines = [line for line in block("listener").replace("/etc/mosquitto", str(tmp_path)).splitlines()
-             if not line.startswith("listener")]  # fmt: skip
-    broker = Mosquitto(tmp_path / "mosquitto", *lines)
+def broker(tmp_path: Path) -> Iterator[ProductionBroker]:
+    broker = ProductionBroker.as_in(tmp_path / "broker", GUIDE)
     broker.start()
     yield broker
     broker.stop()
 
 
 @pytest.fixture
-def bot(broker: Mosquitto, tmp_path: Path) -> Iterator[Bot]:
-    where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(broker.port)}
-    bot = Bot(CHECKOUT, tmp_path / "bot", {**where, "MQTT_USERNAME": "bot", "MQTT_PASSWORD": "secret of bot"})
+def bot(broker: ProductionBroker, tmp_path: Path) -> Iterator[Bot]:
+    bot = Bot(CHECKOUT, tmp_path / "bot", broker.settings("bot", TLS))
     bot.start()
     yield bot
     bot.stop()
 
 
-def client(program: str | None, port: int, *words: str) -> str:
-    login = ["-h", "127.0.0.1", "-p", str(port), "-u", "homeassistant", "-P", "secret of homeassistant", "-q", "1"]
+def client(program: str | None, broker: ProductionBroker, *words: str) -> str:
+    login = ["-h", "127.0.0.1", "-p", str(broker.port), "-u", "homeassistant", "-P", broker.password("homeassistant")]
     assert program is not None
-    return subprocess.run([program, *login, *words], capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        [program, *login, "-q", "1", *words], capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
-def test_they_let_both_do_their_work_and_nothing_else(broker: Mosquitto, bot: Bot) -> None:
+def test_they_let_both_do_their_work_and_nothing_else(broker: ProductionBroker, bot: Bot) -> None:
     def look(topic: str) -> str:
-        return client(MOSQUITTO_SUB, broker.port, "-t", topic, "-C", "1", "-W", "1")
+        return client(MOSQUITTO_SUB, broker, "-t", topic, "-C", "1", "-W", "1")
 
     def say(topic: str, *words: str) -> None:
-        client(MOSQUITTO_PUB, broker.port, "-t", topic, *words)
+        client(MOSQUITTO_PUB, broker, "-t", topic, *words)
 
     until(lambda: look("bot/availability") == "online", "the bot", 30)
     shown = json.loads(until(lambda: look(CONFIG), "the device message"))["cmps"]

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +11,15 @@ import pytest
 from tests.conftest import ROOT
 from tests.support import node_red
 from tests.support.client import Watcher
-from tests.support.mosquitto import Mosquitto
 from tests.support.net import until
 from tests.support.node_red import Browser, NodeRed
+from tests.support.production_broker import PLAIN, ProductionBroker
 from tests.support.program import CHECKOUT, Bot
 
 pytestmark = [pytest.mark.real_peers, pytest.mark.timeout(300)]
 
+BASE = "bots/alice"
+GUIDE = ROOT / "docs" / "node-red.md"
 KIT = ROOT / "examples" / "node-red"
 DASHBOARD, CORE = KIT / "flows-dashboard.json", KIT / "flows-core.json"
 SETTINGS = {"SIM_EPOCH_S": "5", "TRADE_PRICE_GAP_PCT": "0.01", "TRADE_EXIT_BUFFER_PCT": "50"}
@@ -32,16 +32,26 @@ ON, OFF = ".am-coins-on [data-symbol={}]", ".am-coins-off [data-symbol='{}']"
 
 
 class Desk:
-    """A broker, a bot, Node-RED with the flows, and somebody who listens."""
+    """The broker of the documentation, a bot, Node-RED with the flows as an operator, and somebody who listens."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.mosquitto = Mosquitto(folder / "mosquitto", *passwords(folder))
+        self.mosquitto = ProductionBroker.as_in(folder / "mosquitto", GUIDE)
+        self.mosquitto.add("bot", "bot", "-b", BASE)
+        self.mosquitto.add("node-red", "operator", "-b", BASE)
+        self.mosquitto.add("cron", "operator", "-b", BASE)
         self.mosquitto.start()
-        login = {"MQTT_USERNAME": "alice", "MQTT_PASSWORD": "wonder land"}
-        self.where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(self.mosquitto.port), **login, **settings}
-        self.bot = Bot(CHECKOUT, folder / "bot", {**self.where, "MQTT_BASE_TOPIC": "bots/alice"}, **SETTINGS)
+        bot = {**self.mosquitto.settings("bot", PLAIN), "MQTT_BASE_TOPIC": BASE, **settings}
+        self.bot = Bot(CHECKOUT, folder / "bot", bot, **SETTINGS)
         self.bot.start()
-        self.node_red = NodeRed(folder / "node-red", {**self.where, "MQTT_BASE_TOPIC": "bots/alice"})
+        self.where = {
+            "MQTT_HOST": "127.0.0.1",
+            "MQTT_PORT": str(self.mosquitto.port),
+            "MQTT_USERNAME": "node-red",
+            "MQTT_PASSWORD": self.mosquitto.password("node-red"),
+            "MQTT_BASE_TOPIC": BASE,
+            **settings,
+        }
+        self.node_red = NodeRed(folder / "node-red", self.where)
         self.node_red.start()
         self.node_red.deploy(DASHBOARD, CORE)
 
@@ -51,17 +61,7 @@ class Desk:
         self.mosquitto.stop()
 
     def listen(self) -> Watcher:
-        return Watcher(self.mosquitto.port, "bots/alice", login=("alice", "wonder land"))
-
-
-def passwords(folder: Path) -> list[str]:
-    """Make a password file, and return the lines of configuration that ask for it."""
-    program = shutil.which("mosquitto_passwd")
-    assert program is not None
-    folder.mkdir(exist_ok=True)
-    file = folder / "passwords"
-    subprocess.run([program, "-b", "-c", file, "alice", "wonder land"], check=True, capture_output=True)
-    return ["allow_anonymous false", f"password_file {file}"]
+        return Watcher(self.mosquitto.port, BASE, login=("cron", self.mosquitto.password("cron")))
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def test_they_sign_where_there_is_a_secret(tmp_path: Path) -> None:
 
 
 def test_the_editor_imports_and_deploys_them(desk: Desk, tmp_path: Path) -> None:
-    fresh = NodeRed(tmp_path / "fresh", {**desk.where, "MQTT_BASE_TOPIC": "bots/alice"})
+    fresh = NodeRed(tmp_path / "fresh", desk.where)
     fresh.start()
     try:
         with Browser() as page:

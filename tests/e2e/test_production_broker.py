@@ -119,6 +119,11 @@ def test_every_way_in_carries_commands_and_their_answers(
         alice.wait("bot/availability", b"offline")
         bot.start()
         alice.wait("bot/availability", b"online")
+        before = len(alice.seen)
+        bot.stop()
+        alice.wait("bot/availability", b"offline")
+        alice.subscribe("bot/availability")
+        assert {payload for topic, payload, _ in alice.seen[before:] if topic == "bot/availability"} == {b"offline"}
         said = bot.log.read_text()
         assert "refused" not in said
         assert "does not let this user" not in said

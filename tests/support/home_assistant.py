@@ -61,13 +61,25 @@ class HomeAssistant:
 
     Args:
         broker_port: where MQTT is.
+        login: name and password there.
+        ca: of the broker's certificate, to be uploaded as in the dialogue; no TLS without.
         configuration: what its `configuration.yaml` has besides.
         files: a folder whose content its configuration folder has besides.
     """
 
-    def __init__(self, broker_port: int, configuration: str = "", files: Path | None = None) -> None:
+    def __init__(
+        self,
+        broker_port: int,
+        configuration: str = "",
+        files: Path | None = None,
+        *,
+        login: tuple[str, str] | None = None,
+        ca: Path | None = None,
+    ) -> None:
         self.port = free_port()
         self._broker_port = broker_port
+        self._login = login
+        self._ca = ca
         self._inside = f"/srv/config-{uuid.uuid4().hex[:8]}"
         self._folder = ROOT / self._inside.removeprefix("/")
         self._log = self._folder / "out.log"
@@ -184,10 +196,19 @@ class HomeAssistant:
         data: dict[str, Any] = {"broker": "127.0.0.1", "port": self._broker_port}
         if "protocol" in fields:
             data["protocol"] = "5"
+        if self._login is not None:
+            data["username"], data["password"] = self._login
         if "other_settings" in fields:
             data["other_settings"] = {"set_client_cert": False, "set_ca_cert": "off"}
+        if self._ca is not None:
+            data["other_settings"] |= {"set_ca_cert": "custom", "certificate": self._upload(self._ca)}
         done = self._call("POST", f"{flows}/{flow['flow_id']}", data)
         assert done["type"] == "create_entry", done
+
+    def _upload(self, file: Path) -> str:
+        head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{file.name}"\r\n\r\n'
+        body = head.encode() + file.read_bytes() + b"\r\n--x--\r\n"
+        return str(self._send("POST", "/api/file_upload", body, "multipart/form-data; boundary=x")["file_id"])
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         return self._send(method, path, None if body is None else json.dumps(body).encode(), "application/json")

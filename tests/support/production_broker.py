@@ -1,9 +1,13 @@
 """The real mosquitto with `mosquitto/production.conf` and what `mosquitto/access` makes, on free ports."""
 
+import re
+import shlex
 import signal
 import ssl
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from tests.support.mosquitto import Mosquitto
 from tests.support.net import free_port
@@ -18,12 +22,16 @@ class ProductionBroker(Mosquitto):
 
     Args:
         folder: where its files are to be.
+        commands: what makes them, as a person types it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commands: Sequence[str] = ("mosquitto/access init broker.lan",)) -> None:
         self.files = folder / "etc"
         self.ports = {listener: free_port() for listener in (TLS, CERTIFICATE, WEBSOCKETS)}
-        self.access("init", "broker.lan")
+        for command in commands:
+            program, *words = shlex.split(command)
+            assert program == "mosquitto/access", command
+            self.access(*words)
         text = (SHIPPED / "production.conf").read_text().replace("/etc/mosquitto/", f"{self.files}/")
         for shipped, port in self.ports.items():
             assert f"\nlistener {shipped}\n" in text
@@ -32,6 +40,13 @@ class ProductionBroker(Mosquitto):
         config.write_text(text)
         super().__init__(folder / "mosquitto", shipped=config)
         self.ports[PLAIN] = self.port
+
+    @classmethod
+    def as_in(cls, folder: Path, guide: Path) -> Self:
+        """Return what somebody gets who types the commands of a page of the documentation."""
+        typed = re.findall(r"^# ((?:cp|mosquitto/access|systemctl|apt-get) .+)$", guide.read_text(), re.MULTILINE)
+        assert "cp mosquitto/production.conf /etc/mosquitto/mosquitto.conf" in typed
+        return cls(folder, [command for command in typed if command.startswith("mosquitto/access")])
 
     def access(self, *words: str, password: str | None = None) -> str:
         """Run the shipped script on this broker's files, and return what it says."""

@@ -260,6 +260,21 @@ async def test_the_bot_s_own_goodbye_is_not_put_right(tmp_path: Path, ticking: C
         assert bench.wire.on("bot/availability")[-1] == b"offline"
 
 
+async def test_a_last_will_that_comes_while_the_mailbox_is_read_is_put_right_too(
+    tmp_path: Path, ticking: Clock
+) -> None:
+    async with settled(tmp_path, ticking) as (bench, board):
+        board.switchboard.on_session(resumed=True)
+        board.switchboard.on_subscribed()
+        await bench.quiet()
+        published = len(bench.wire.on("bot/availability"))
+        board.deliver("bot/availability", b"online")
+        board.deliver("bot/availability", b"offline")
+        await bench.quiet()
+        assert bench.wire.on("bot/availability")[published:] == [b"online"]
+        assert notes(bench) == []
+
+
 async def test_what_is_no_state_topic_is_left_alone(tmp_path: Path, ticking: Clock) -> None:
     async with settled(tmp_path, ticking) as (bench, board):
         board.deliver("bot/response/mode", b"{}")
