@@ -10,10 +10,10 @@ DOCS := build/docs-env
 SHOWN := README.md CHANGELOG.md CONTRIBUTING.md $(wildcard SECURITY.md) LICENSE docs examples mosquitto
 
 .DEFAULT_GOAL := help
-.PHONY: help run install dev check format test e2e torture fuzz pages docs asyncapi lock wheel addon clean
+.PHONY: help run install dev check format test e2e bench bench-full torture fuzz pages docs asyncapi lock wheel addon clean
 
 help: ## show this
-	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: install ## start the bot on the simulator, in STANDBY, with its own MQTT broker
 	@$(BIN)/allora-mqtt run
@@ -43,6 +43,12 @@ e2e: dev ## the real Home Assistant, Node-RED and Chromium, a clustered broker, 
 	tests/e2e/install_aedes
 	tests/e2e/install_debian
 	PATH=$$PATH:/usr/sbin $(BIN)/pytest -m real_peers tests/e2e
+
+bench: dev ## how fast the bot is, beside the floor and its peers: ten minutes, on a machine with nothing else to do
+	PATH=$$PATH:/usr/sbin $(BIN)/python -m benchmarks
+
+bench-full: dev ## the long form, for the numbers in docs/performance.md, which it writes
+	PATH=$$PATH:/usr/sbin $(BIN)/python -m benchmarks --full --publish
 
 torture: dev ## the long form of every promise in docs/guarantees.md: half an hour (SEED=… repeats a run)
 	PATH=$$PATH:/usr/sbin $(BIN)/python -m tests.guarantees.torture $(if $(SEED),--seed $(SEED))

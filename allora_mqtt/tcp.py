@@ -30,6 +30,11 @@ def acknowledge_at_once(connection: Connection) -> None:
         _turn_on(connection, _QUICKACK)
 
 
+def reachable(host: str) -> str:
+    """Return the address at which something is reached from this machine, by the address that it listens on."""
+    return {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host)  # noqa: S104 - compared with, not listened on
+
+
 def _turn_on(connection: Connection, option: int) -> None:
     if isinstance(connection, socket.socket):
         connection.setsockopt(socket.IPPROTO_TCP, option, 1)
@@ -40,8 +45,3 @@ def _turn_on(connection: Connection, option: int) -> None:
         borrowed.setsockopt(socket.IPPROTO_TCP, option, 1)
     finally:
         borrowed.detach()
-
-
-def reachable(host: str) -> str:
-    """Return the address at which something is reached from this machine, by the address that it listens on."""
-    return {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host)  # noqa: S104 - compared with, not listened on

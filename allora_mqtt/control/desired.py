@@ -81,10 +81,9 @@ def at_start(
 
 def changes(old: Desired, new: Desired) -> Changes:
     """Return what is to be stored of a change."""
-    state: dict[str, JsonValue] = {
-        "revision": new.revision,
-        "issued": {key: at.isoformat() for key, at in new.issued.items()},
-    }
+    state: dict[str, JsonValue] = {"revision": new.revision}
+    if new.issued != old.issued:
+        state["issued"] = {key: at.isoformat() for key, at in new.issued.items()}
     if (old.mode, old.since, old.mode_seq) != (new.mode, new.since, new.mode_seq):
         state |= mode_state(new.mode, new.since, new.reason, new.mode_seq)
         if new.mode is Mode.ACTIVE:

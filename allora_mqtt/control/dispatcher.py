@@ -1,36 +1,41 @@
 """Commands that are on disk, on their way to an end: decide, run, store the end with its effect, answer.
 
 Two lanes: commands that take risk away run at once, each in a task of its own; all others one after another in the
-order of their arrival.
+order of their arrival. The next one runs while the ends of those before it are on their way to the disk, in order and
+many to a commit; nothing of a command is seen before its end is there.
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from pydantic import JsonValue
+from structlog.contextvars import bound_contextvars
 
 from allora_mqtt.control import ordering
-from allora_mqtt.control.accepted import Accepted, Handlers, Outcome
+from allora_mqtt.control.accepted import Accepted, Handlers
 from allora_mqtt.control.desired import Desired, changes
 from allora_mqtt.control.outbox import Outbox, encode
-from allora_mqtt.protocol.commands import Action, Body, Flatten, Mode, SetMode
+from allora_mqtt.protocol.commands import QUESTIONS, Action, Body, Flatten, Mode, SetMode, brief
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import CommandEvent, ErrorInfo, Response, Status, Warn
 from allora_mqtt.protocol.reading import Parsed
 from allora_mqtt.protocol.topics import Event, Topics
 from allora_mqtt.store.entries import MQTT, Changes, Unanswered
-from allora_mqtt.store.journal import Journal
+from allora_mqtt.store.journal import Journal, OutOfTurn
 
 log = logging.getLogger(__name__)
 
 _MAX_WAITING: Final = 10_000
+_MAX_UNSTORED: Final = 256
+"""Commands that have run and whose end is not on disk yet."""
 _RETRY_JOURNAL_S: Final = 1.0
 _MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 """Payloads of the commands that wait; what Python makes of JSON takes many times its bytes."""
@@ -40,6 +45,33 @@ _MAX_RETAINED_RESPONSE: Final = 4096
 
 def _ignore(*_told: object) -> None:
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A change of what holds, with its number: the newest is followed, whichever is stored or looked at first."""
+
+    number: int
+    old: Desired
+    new: Desired
+    command_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A command that has run, or was refused.
+
+    Attributes:
+        stored: done when its end is on disk.
+        step: what holds when it is stored; None where it was refused.
+        after: done once it is answered.
+    """
+
+    accepted: Accepted
+    response: Response
+    stored: Awaitable[None]
+    step: _Step | None = None
+    after: Callable[[], None] | None = None
 
 
 class Dispatcher:
@@ -77,17 +109,27 @@ class Dispatcher:
         self._urgent: set[asyncio.Task[Any]] = set()
         self._refusing: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
+        self._coming = desired
+        """What will hold when every end that is on its way is stored."""
+        self._steps = itertools.count(1)
+        self._taken = 0
+        self._places = itertools.count()
+        self._room = asyncio.Semaphore(_MAX_UNSTORED)
+        self._ending: set[asyncio.Task[Any]] = set()
         self._overtaken_before = desired.mode_seq
         self._unwritten: list[Parsed] = []
         self._mode_seq_at_start = desired.mode_seq
+        self._followed: tuple[Desired, bool] | None = None
         self._has_read_mailbox = False
         self._answering: set[int] = set()
         self.desired = desired
-        """What holds now."""
+        """What holds now, and is stored."""
         self.on_finished: Callable[[Accepted], None] = _ignore
         """Told when a command has ended."""
         self.on_ended: Callable[[Accepted, Response], None] = _ignore
         """Told how a command has ended."""
+        self.on_responded: Callable[[Response], None] = _ignore
+        """Told each response."""
         self.on_answered: Callable[[Unanswered], None] = _ignore
         """Told of a command when the broker has its response."""
 
@@ -114,13 +156,22 @@ class Dispatcher:
         self._waiting_bytes += size
         self._work.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for their turn or are being run."""
+        return len(self._waiting) + len(self._urgent) + len(self._refusing)
+
     async def run(self) -> None:
         """Work off the commands that wait, in order."""
         while True:
             while self._waiting:
                 accepted = self._waiting.popleft()
                 self._waiting_bytes -= len(accepted.incoming.payload)
-                await self._bring_to_end(accepted)
+                await self._room.acquire()
+                end = await self._execute(accepted, time.perf_counter())
+                task = asyncio.create_task(self._complete(end), name=f"end-{accepted.seq}")
+                self._keep(task, self._ending)
+                task.add_done_callback(lambda _: self._room.release())
             self._work.clear()
             await self._work.wait()
 
@@ -128,7 +179,7 @@ class Dispatcher:
         """Let the mode of the start hold: every command that waited has been submitted, a STANDBY among them or not."""
         if not self._has_read_mailbox:
             self._has_read_mailbox = True
-            self._follow(self.desired, self.desired)
+            self._follow(self.desired, self.desired, None)
 
     def store_failed(self, parsed: Parsed) -> None:
         """A command cannot be written down: take its risk away all the same, if that is what it is for."""
@@ -137,37 +188,35 @@ class Dispatcher:
             if isinstance(body, (SetMode, Flatten)):
                 # Nothing that came before it may let entries through again while it waits for the disk.
                 self._unwritten.append(parsed)
-            self._keep(asyncio.create_task(self._handlers.prepare(body)), self._urgent)
+            self._keep(asyncio.create_task(self._prepare(body)), self._urgent)
 
     async def change(self, make: Callable[[Desired], Desired], at: datetime) -> Desired:
-        """Change what holds without a command: a breaker that goes to STANDBY, for example.
-
-        Raises:
-            BotError: `STORE_UNAVAILABLE`; nothing is changed then.
-        """
+        """Change what holds without a command: a breaker that goes to STANDBY, for example. Done when it is stored."""
         async with self._changing:
-            old = self.desired
+            old = self._coming
             new = _revised(old, make(old))
-            await self._journal.save(changes(old, new), at)
-            self._follow(old, new)
-            return new
+            step = self._step(old, new, None)
+            stored = self._store(partial(self._journal.save, changes(old, new), at), "A change of the mode")
+        await stored
+        self._take(step)
+        return new
 
     async def republish_answers(self) -> None:
         """Send again the responses that the broker may not have got before, but none that is on its way now."""
-        for entry in await self._journal.unanswered():
+        try:
+            unanswered = await self._journal.unanswered()
+        except BotError as error:
+            log.warning("Answers from before could not be looked up, until the next connect: %s", error.message)
+            return
+        for entry in unanswered:
             if entry.response is not None and entry.channel == MQTT and entry.seq not in self._answering:
                 sent = self._outbox.send(self._topics.response(entry.response.name), encode(entry.response))
                 sent.add_done_callback(partial(self._on_answered, entry))
 
     async def _bring_to_end(self, accepted: Accepted) -> None:
-        response, changed = await self._execute(accepted, time.perf_counter())
-        self._answer(accepted, response)
-        self.on_ended(accepted, response)
-        if changed is not None and changed.after is not None:
-            changed.after()
-        self.on_finished(accepted)
+        await self._complete(await self._execute(accepted, time.perf_counter()))
 
-    async def _execute(self, accepted: Accepted, started: float) -> tuple[Response, Outcome | None]:
+    async def _execute(self, accepted: Accepted, started: float) -> _End:
         body = accepted.parsed.body
         response = await self._refuse_unread(accepted, started)
         if response is None and body is not None:
@@ -186,22 +235,65 @@ class Dispatcher:
                 response = self._response(accepted, started, Status.FAILED, error=info)
         if response is None:
             raise RuntimeError("a command that could not be read has no refusal")
-        await self._finish(accepted.seq, response, Changes())
-        return response, None
+        return self._end(accepted, response, Changes())
 
-    async def _finish(self, seq: int, response: Response, change: Changes) -> None:
-        """Store how a command ended, for as long as that takes: one that is answered must not run after a restart."""
+    def _end(
+        self,
+        accepted: Accepted,
+        response: Response,
+        change: Changes,
+        step: _Step | None = None,
+        after: Callable[[], None] | None = None,
+    ) -> _End:
+        """Send the end of a command to the disk, behind those of all that ran before it."""
+        what = f"The end of command {accepted.seq}"
+        stored = self._store(partial(self._journal.finish, accepted.seq, response, change), what)
+        return _End(accepted, response, stored, step, after)
+
+    async def _complete(self, end: _End) -> None:
+        """Answer a command, and let its effect be seen, when its end is stored."""
+        await end.stored
+        if end.step is not None:
+            self._take(end.step)
+        self._answer(end.accepted, end.response)
+        self.on_ended(end.accepted, end.response)
+        self.on_responded(end.response)
+        if end.after is not None:
+            with bound_contextvars(command=end.accepted.seq):
+                end.after()
+        self.on_finished(end.accepted)
+
+    def _store(self, write: Callable[[int], Awaitable[None]], what: str) -> Awaitable[None]:
+        """Store something in the order in which this is called, for as long as that takes.
+
+        What is answered must not run after a restart, and what came later must not be undone by what came before it.
+        """
+        place = next(self._places)
+        return self._keep_trying(write(place), partial(write, place), what)
+
+    async def _keep_trying(self, first: Awaitable[None], write: Callable[[], Awaitable[None]], what: str) -> None:
+        written = first
         while True:
             try:
-                return await self._journal.finish(seq, response, change)
+                return await written
+            except OutOfTurn:
+                # What it waits for says why.
+                pass
             except BotError as error:
-                log.error("The end of command %s could not be stored and waits: %s", seq, error.message)  # noqa: TRY400 - the sentence says it all
+                log.error("%s could not be stored and waits: %s", what, error.message)  # noqa: TRY400 - the sentence says it all
             await asyncio.sleep(_RETRY_JOURNAL_S)
+            written = write()
+
+    async def _settled(self) -> None:
+        """Wait until the ends that are on their way now are stored and followed."""
+        if self._ending:
+            await asyncio.wait(set(self._ending))
 
     async def _refuse_unread(self, accepted: Accepted, started: float) -> Response | None:
         """Answer what is no new command: a duplicate, one that could not be read, one refused or interrupted before."""
         parsed = accepted.parsed
         if accepted.duplicate_of is not None:
+            await self._settled()
             first = accepted.first or await self._journal.outcome(accepted.duplicate_of) or {"status": "PENDING"}
             return self._response(accepted, started, Status.DUPLICATE, data={"first": first})
         if parsed.error is not None:
@@ -216,24 +308,26 @@ class Dispatcher:
             )
         return None
 
-    async def _try(self, accepted: Accepted, body: Body, started: float) -> tuple[Response, Outcome]:
-        await self._handlers.prepare(body)
-        if ordering.raises_risk(body, self.desired) and self._urgent:
+    async def _try(self, accepted: Accepted, body: Body, started: float) -> _End:
+        await self._prepare(body)
+        if ordering.raises_risk(body, self._coming) and self._urgent:
             # What takes risk away and is under way (a flatten, for example) ends before risk is added again.
             await asyncio.wait(set(self._urgent))
         self._refuse_by_age(accepted, body)
         if isinstance(body, Action) and not body.may_repeat:
             await self._journal.start(accepted.seq)
-        outcome = await self._handlers.run(body, accepted.seq, self.desired)
+        # Each line of the log that is written on the way says which command it was for.
+        with bound_contextvars(command=accepted.seq):
+            outcome = await self._handlers.run(body, accepted.seq, self._coming)
         async with self._changing:
             self._refuse_by_age(accepted, body)
-            old = self.desired
+            old = self._coming
             envelope = accepted.parsed.envelope
             changed = old if outcome.change is None else outcome.change(old)
             issued = ordering.issued_after(old, body, envelope, accepted.incoming.received_at, waited=accepted.waited)
             new = _revised(old, replace(changed, issued=issued))
             # Whatever ran while this one waited for its turn cannot have opened the gate again when this is answered.
-            failure = (await self._handlers.prepare(body) if body.is_urgent else None) or outcome.failure
+            failure = (await self._prepare(body) if body.is_urgent else None) or outcome.failure
             response = self._response(
                 accepted,
                 started,
@@ -243,9 +337,7 @@ class Dispatcher:
                 error=None if failure is None else _info(failure),
                 revision=new.revision,
             )
-            await self._finish(accepted.seq, response, changes(old, new))
-            self._follow(old, new)
-        return response, outcome
+            return self._end(accepted, response, changes(old, new), self._step(old, new, accepted.seq), outcome.after)
 
     def _refuse_by_age(self, accepted: Accepted, body: Body) -> None:
         if isinstance(body, SetMode) and not body.is_urgent and accepted.seq < self._overtaken_before:
@@ -253,7 +345,7 @@ class Dispatcher:
         why = ordering.refuse_by_age(
             body,
             accepted.parsed.envelope,
-            self.desired,
+            self._coming,
             self._policy,
             self._clock(),
             waited=accepted.waited,
@@ -263,13 +355,30 @@ class Dispatcher:
         if why is not None:
             raise _Refused(why)
 
-    def _follow(self, old: Desired, new: Desired) -> None:
+    def _step(self, old: Desired, new: Desired, command_seq: int | None) -> _Step:
+        self._coming = new
+        return _Step(next(self._steps), old, new, command_seq)
+
+    def _take(self, step: _Step) -> None:
+        if step.number > self._taken:
+            self._taken = step.number
+            self._follow(step.old, step.new, step.command_seq)
+
+    def _follow(self, old: Desired, new: Desired, command_seq: int | None) -> None:
         self.desired = new
         # An ACTIVE that nobody has said in this life may have been taken back while the bot was away.
         holds = self._has_read_mailbox or new.mode_seq != self._mode_seq_at_start
         is_newest = self._overtaken_before <= new.mode_seq and not self._unwritten
         may_trade = new.mode is Mode.ACTIVE and holds and is_newest
-        self._handlers.apply(old, new, may_trade=may_trade)
+        if self._followed != (new, may_trade):
+            self._followed = new, may_trade
+            self._handlers.apply(old, new, may_trade=may_trade, command_seq=command_seq)
+
+    async def _prepare(self, body: Body) -> BotError | None:
+        """Take risk away at once; what holds has to be followed anew after that."""
+        if body.is_urgent:
+            self._followed = None
+        return await self._handlers.prepare(body)
 
     def _answer(self, accepted: Accepted, response: Response) -> None:
         payload = encode(response)
@@ -282,8 +391,8 @@ class Dispatcher:
         sent.add_done_callback(partial(self._on_answered, command))
         if accepted.reply_to is not None and self._may_reply_to(accepted.reply_to.topic):
             self._outbox.send(accepted.reply_to.topic, payload, correlation=accepted.reply_to.correlation)
-        brief = response if len(payload) <= _MAX_RETAINED_RESPONSE else response.model_copy(update={"data": {}})
-        self._outbox.state(self._topics.last_command, brief)
+        shown = response if len(payload) <= _MAX_RETAINED_RESPONSE else response.model_copy(update={"data": {}})
+        self._outbox.state(self._topics.last_command, shown)
         note = CommandEvent(
             status=response.status,
             name=response.name,
@@ -291,14 +400,26 @@ class Dispatcher:
             source=response.source,
             error=response.error,
             at=response.executed_at,
+            seq=accepted.seq,
+            asked=None if accepted.parsed.body is None else brief(accepted.parsed.body),
         )
         self._outbox.event(self._topics.event(Event.COMMAND), note)
-        log.info(
-            "Command %s %s from %s: %s",
-            response.name,
-            response.id or accepted.seq,
-            response.source or "?",
-            response.status,
+        self._log(note, response.signed_by)
+
+    @staticmethod
+    def _log(ended: CommandEvent, signed_by: str | None) -> None:
+        """Write one line for a command; questions, which dashboards ask all the time, at the lowest level."""
+        why = "" if ended.error is None else f" ({ended.error.code}: {ended.error.message})"
+        log.log(
+            logging.DEBUG if ended.name in QUESTIONS and ended.status is Status.EXECUTED else logging.INFO,
+            "Command %s%s from %s%s: %s%s",
+            ended.name,
+            f" {ended.asked}" if ended.asked else "",
+            ended.source or "?",
+            f" (signed by {signed_by})" if signed_by else "",
+            ended.status,
+            why,
+            extra={"command": ended.seq, "command_id": ended.id},
         )
 
     def _may_reply_to(self, topic: str) -> bool:
@@ -337,7 +458,8 @@ class Dispatcher:
             received_at=accepted.incoming.received_at,
             executed_at=self._clock(),
             duration_ms=round((time.perf_counter() - started) * 1000, 3),
-            revision=self.desired.revision if revision is None else revision,
+            revision=self._coming.revision if revision is None else revision,
+            signed_by=accepted.parsed.signed_by,
         )
 
     def _keep(self, task: asyncio.Task[Any], among: set[asyncio.Task[Any]]) -> None:

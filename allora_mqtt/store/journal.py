@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from allora_mqtt.protocol.commands import Envelope, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
@@ -46,35 +46,37 @@ T = TypeVar("T")
 
 HEARD: Final = "heard_seq"
 
+# Built once: these run with each command, and building one takes longer than running it.
+_FIRST_WITH_ID: Final = select(bot_commands.c.seq, bot_commands.c.response).where(
+    bot_commands.c.command_id == bindparam("id"), bot_commands.c.duplicate_of.is_(None)
+)
+_ARRIVED: Final = insert(bot_commands).returning(bot_commands.c.seq)
+_ENDED: Final = update(bot_commands).where(bot_commands.c.seq == bindparam("of_seq"))
+_FORGOTTEN: Final = delete(mailbox).where(mailbox.c.topic == bindparam("of_topic"))
 
-class Journal:
-    """Durable memory of commands, the mode, the active set and the settings."""
+
+class OutOfTurn(BotError):  # noqa: N818 - it names what happened
+    """It was not stored, because something with an earlier place has not been."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.STORE_UNAVAILABLE, "What came before it could not be stored.")
+
+
+class _Line:
+    """Writes that are stored in the order of their places, or not at all; only the writer's thread looks inside."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._next_place = 0
-        """Which of the writes that have a place comes next; only the writer's thread looks at it."""
 
-    def record(self, incoming: Incoming, place: int | None = None) -> asyncio.Future[Recorded]:
-        """Store a command; when the future is done it survives a crash.
-
-        Args:
-            incoming: the command.
-            place: its place among what came in: it is stored after all that came before it, or not at all.
-
-        Raises:
-            BotError: `STORE_UNAVAILABLE`, from the future.
-        """
-        return self._in_place(lambda connection: _record(connection, incoming), place)
-
-    def _in_place(self, work: Callable[[Connection], T], place: int | None) -> asyncio.Future[T]:
+    def write(self, work: Callable[[Connection], T], place: int | None) -> asyncio.Future[T]:
         """Write something in its place: when the disk refuses it, what has a later place is refused too."""
         if place is None:
             return asyncio.wrap_future(self._database.submit(work))
 
         def in_turn(connection: Connection) -> T:
             if place > self._next_place:
-                raise BotError(ErrorCode.STORE_UNAVAILABLE, "What came before it could not be stored.")
+                raise OutOfTurn
             self._next_place = place + 1
             return work(connection)
 
@@ -86,6 +88,27 @@ class Journal:
         written.add_done_callback(take_back)
         return asyncio.wrap_future(written)
 
+
+class Journal:
+    """Durable memory of commands, the mode, the active set and the settings."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._arrivals = _Line(database)
+        self._changes = _Line(database)
+
+    def record(self, incoming: Incoming, place: int | None = None) -> asyncio.Future[Recorded]:
+        """Store a command; when the future is done it survives a crash.
+
+        Args:
+            incoming: the command.
+            place: its place among what came in: it is stored after all that came before it, or not at all.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`, from the future.
+        """
+        return self._arrivals.write(lambda connection: _record(connection, incoming), place)
+
     async def start(self, seq: int) -> None:
         """Note that an action, which does something each time, is about to be done."""
         await self._database.write(
@@ -94,33 +117,38 @@ class Journal:
             )
         )
 
-    async def finish(self, seq: int, response: Response, changes: Changes) -> None:
+    def finish(self, seq: int, response: Response, changes: Changes, place: int | None = None) -> asyncio.Future[None]:
         """Store how a command ended together with everything it changed, all or nothing.
 
-        Raises:
-            BotError: `STORE_UNAVAILABLE`.
-        """
-        await self._database.write(lambda connection: _finish(connection, seq, response, changes))
-
-    async def save(self, changes: Changes, at: datetime) -> None:
-        """Store a change that no command asked for.
+        Args:
+            seq: of the command.
+            response: how it ended.
+            changes: what holds since.
+            place: its place among changes and ends: it is stored after all that came before it, or not at all.
 
         Raises:
-            BotError: `STORE_UNAVAILABLE`.
+            BotError: `STORE_UNAVAILABLE`, from the future.
         """
-        await self._database.write(lambda connection: _apply(connection, changes, at))
+        return self._changes.write(lambda connection: _finish(connection, seq, response, changes), place)
+
+    def save(self, changes: Changes, at: datetime, place: int | None = None) -> asyncio.Future[None]:
+        """Store a change that no command asked for; otherwise like `finish`.
+
+        Raises:
+            BotError: `STORE_UNAVAILABLE`, from the future.
+        """
+        return self._changes.write(lambda connection: _apply(connection, changes, at), place)
 
     def answered(self, seqs: Sequence[int]) -> None:
         """Note, some time soon, that the broker (or the spool) has the responses to these commands."""
-        self._database.submit(
-            lambda connection: connection.execute(
-                update(bot_commands).where(bot_commands.c.seq.in_(seqs)).values(answered=True)
-            )
-        )
+        rows = [{"of_seq": seq, "answered": True} for seq in seqs]
+        self._database.submit(lambda connection: connection.execute(_ENDED, rows), can_wait=True)
 
     def heard(self, seq: int) -> None:
         """Note, some time soon, that the broker holds no command older than this one, which came another way."""
-        self._database.submit(lambda connection: upsert.put(connection, state, {"key": HEARD, "value": seq}))
+        self._database.submit(
+            lambda connection: upsert.put(connection, state, {"key": HEARD, "value": seq}), can_wait=True
+        )
 
     async def unheard(self) -> list[tuple[int, Incoming]]:
         """Return the commands that were executed and came another way than by the broker, since it was last heard."""
@@ -141,9 +169,9 @@ class Journal:
         """Forget what was handled on a `/set` topic up to now: the broker holds nothing there any more."""
 
         def work(connection: Connection) -> None:
-            connection.execute(delete(mailbox).where(mailbox.c.topic == topic))
+            connection.execute(_FORGOTTEN, {"of_topic": topic})
 
-        return self._in_place(work, place)
+        return self._arrivals.write(work, place)
 
     def mailbox_filled(self, topic: str, payload_hash: str, place: int | None = None) -> asyncio.Future[None]:
         """Remember again what was handled on a `/set` topic: the broker may hold it there."""
@@ -151,7 +179,7 @@ class Journal:
         def work(connection: Connection) -> None:
             upsert.add_if_new(connection, mailbox, {"topic": topic, "payload_hash": payload_hash})
 
-        return self._in_place(work, place)
+        return self._arrivals.write(work, place)
 
     def connected(self, place: int | None = None, *, resumed: bool) -> asyncio.Future[None]:
         """Note that the mailbox is unread from now on, and that packet identifiers of a lost session mean nothing."""
@@ -163,7 +191,7 @@ class Journal:
             newest = connection.execute(select(func.max(bot_commands.c.seq))).scalar()
             upsert.add_if_new(connection, state, {"key": UNREAD_SINCE, "value": newest or 0})
 
-        return self._in_place(work, place)
+        return self._arrivals.write(work, place)
 
     def mailbox_read(
         self, refused: Mapping[int, ErrorInfo], newest: int | None = None, place: int | None = None
@@ -184,7 +212,7 @@ class Journal:
             if newest is not None:
                 upsert.put(connection, state, {"key": HEARD, "value": newest})
 
-        return self._in_place(work, place)
+        return self._arrivals.write(work, place)
 
     def all_that_waited_is_taken(self, place: int | None = None) -> asyncio.Future[None]:
         """Note that what comes from now on was sent to these books, wherever they come from."""
@@ -192,7 +220,7 @@ class Journal:
         def work(connection: Connection) -> None:
             connection.execute(delete(state).where(state.c.key == RESTORED_UNREAD))
 
-        return self._in_place(work, place)
+        return self._arrivals.write(work, place)
 
     async def seen_since_mailbox_was_read(self) -> list[tuple[int, Incoming]]:
         """Return what the broker has sent, ended or not, since its mailbox was last read to its end, oldest first."""
@@ -205,6 +233,15 @@ class Journal:
                 bot_commands.c.seq > since, bot_commands.c.channel == MQTT, bot_commands.c.duplicate_of.is_(None)
             )
             return [(row.seq, _as_taken(row)) for row in connection.execute(rows.order_by(bot_commands.c.seq))]
+
+        return await self._database.read(query)
+
+    async def began(self) -> datetime | None:
+        """Return since when every command's id is known here; None while there is none."""
+
+        def query(connection: Connection) -> datetime | None:
+            oldest = select(bot_commands.c.received_at).order_by(bot_commands.c.seq).limit(1)
+            return connection.execute(oldest).scalar_one_or_none()
 
         return await self._database.read(query)
 
@@ -300,51 +337,42 @@ def _record(connection: Connection, incoming: Incoming) -> Recorded:
     envelope = incoming.envelope
     first = None
     if envelope.id is not None:
-        first = connection.execute(
-            select(bot_commands.c.seq, bot_commands.c.response).where(
-                bot_commands.c.command_id == envelope.id, bot_commands.c.duplicate_of.is_(None)
-            )
-        ).one_or_none()
-    seq: int = connection.execute(
-        insert(bot_commands)
-        .values(
-            command_id=envelope.id,
-            duplicate_of=None if first is None else first.seq,
-            name=incoming.name[:64],
-            topic=incoming.topic,
-            payload=incoming.payload,
-            payload_hash=incoming.payload_hash,
-            channel=incoming.channel,
-            packet_id=incoming.packet_id,
-            retained=incoming.retained,
-            source=envelope.source,
-            issued_at=envelope.issued_at,
-            expires_at=envelope.expires_at,
-            received_at=incoming.received_at,
-            status=PENDING,
-            error_code=None if incoming.refusal is None else incoming.refusal.code.value,
-            error_message=None if incoming.refusal is None else incoming.refusal.message,
-            answered=False,
-        )
-        .returning(bot_commands.c.seq)
-    ).scalar_one()
+        first = connection.execute(_FIRST_WITH_ID, {"id": envelope.id}).one_or_none()
+    row = {
+        "command_id": envelope.id,
+        "duplicate_of": None if first is None else first.seq,
+        "name": incoming.name[:64],
+        "topic": incoming.topic,
+        "payload": incoming.payload,
+        "payload_hash": incoming.payload_hash,
+        "channel": incoming.channel,
+        "packet_id": incoming.packet_id,
+        "retained": incoming.retained,
+        "source": envelope.source,
+        "issued_at": envelope.issued_at,
+        "expires_at": envelope.expires_at,
+        "received_at": incoming.received_at,
+        "status": PENDING,
+        "error_code": None if incoming.refusal is None else incoming.refusal.code.value,
+        "error_message": None if incoming.refusal is None else incoming.refusal.message,
+        "answered": False,
+    }
+    seq: int = connection.execute(_ARRIVED, row).scalar_one()
     if incoming.fills_mailbox:
         upsert.add_if_new(connection, mailbox, {"topic": incoming.topic, "payload_hash": incoming.payload_hash})
     return Recorded(seq) if first is None else Recorded(seq, first.seq, first.response)
 
 
 def _finish(connection: Connection, seq: int, response: Response, changes: Changes) -> None:
-    connection.execute(
-        update(bot_commands)
-        .where(bot_commands.c.seq == seq)
-        .values(
-            status=response.status.value,
-            error_code=response.error.code.value if response.error else None,
-            error_message=response.error.message if response.error else None,
-            response=response.model_dump(mode="json"),
-            executed_at=response.executed_at,
-        )
-    )
+    row = {
+        "of_seq": seq,
+        "status": response.status.value,
+        "error_code": response.error.code.value if response.error else None,
+        "error_message": response.error.message if response.error else None,
+        "response": response.model_dump(mode="json"),
+        "executed_at": response.executed_at,
+    }
+    connection.execute(_ENDED, row)
     _apply(connection, changes, response.executed_at)
 
 
@@ -397,6 +425,7 @@ def _history_row(row: Row[Any]) -> dict[str, JsonValue]:
         "status": row.status,
         "error": response.get("error"),
         "source": row.source,
+        "signed_by": response.get("signed_by"),
         "channel": row.channel,
         "received_at": rfc3339(row.received_at),
         "executed_at": rfc3339(row.executed_at) if row.executed_at else None,

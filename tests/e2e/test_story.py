@@ -244,6 +244,20 @@ def test_a_port_that_is_taken_gets_a_sentence_and_no_traceback(start: Callable[.
         assert "Traceback" not in said
 
 
+def test_after_a_clean_end_the_broker_keeps_offline(
+    start: Callable[..., Bot], mosquitto: Mosquitto, program: Path
+) -> None:
+    where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port)}
+    bot = start(program, where)
+    with connect(bot) as watcher:
+        watcher.wait("availability", "online")
+        until(lambda: watcher.json("catalog"), "a catalog")
+        assert bot.stop() == 0
+    with Watcher(mosquitto.port) as later:
+        until(lambda: later.last("availability"), "what the broker keeps")
+        assert later.last("availability") == b"offline"
+
+
 def test_commands_sent_while_the_bot_is_away_run_when_it_comes_back(
     start: Callable[..., Bot], mosquitto: Mosquitto, program: Path
 ) -> None:

@@ -17,11 +17,21 @@ class Exchange:
         folder: where it keeps its accounts and its log.
         seed: of prices and predictions.
         epoch_s: how often there are new predictions.
+        module: the program that plays it.
     """
 
-    def __init__(self, folder: Path, *, seed: int = 7, epoch_s: float = 1, speed: float = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int = 7,
+        epoch_s: float = 1,
+        speed: float = 1,
+        module: str = "allora_mqtt.simulator",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
+        self._module = module
         self._words = [
             *("--bind", f"127.0.0.1:{self.port}", "--seed", str(seed), "--epoch-s", str(epoch_s)),
             *("--speed", str(speed), "--state", str(folder / "exchange.json"), "--no-rate-limit"),
@@ -44,7 +54,7 @@ class Exchange:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "allora_mqtt.simulator", *self._words],
+                [sys.executable, "-m", self._module, *self._words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -56,6 +56,12 @@ class Mosquitto:
         log.close()
         until(self._serves, "mosquitto serving", 10)
 
+    @property
+    def pid(self) -> int:
+        """The process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)

@@ -159,8 +159,8 @@ async def test_a_standby_that_comes_while_an_active_is_being_stored_keeps_the_ga
         bench.online()
         store = bench.journal.finish
 
-        async def finish(seq: int, response: Response, changes: Changes) -> None:
-            await store(seq, response, changes)
+        async def finish(seq: int, response: Response, changes: Changes, place: int) -> None:
+            await store(seq, response, changes, place)
             if response.id == "first":
                 bench.deliver(MODE, {"value": "STANDBY", "id": "urgent"})
                 await bench.quiet()

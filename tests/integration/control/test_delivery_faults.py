@@ -15,6 +15,8 @@ from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.entries import Changes
 from tests.integration.control.bench import MODE, Bench, Clock, life
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 PING = "bot/request/ping"
 
 
@@ -71,10 +73,10 @@ async def test_a_command_whose_end_the_disk_refused_is_not_answered_and_then_run
         store = first.journal.finish
         refusals = [BotError(ErrorCode.STORE_UNAVAILABLE, "The disk is full.")] * 2
 
-        async def finish(seq: int, response: Response, changes: Changes) -> None:
+        async def finish(seq: int, response: Response, changes: Changes, place: int) -> None:
             if refusals:
                 raise refusals.pop()
-            await store(seq, response, changes)
+            await store(seq, response, changes, place)
 
         monkeypatch.setattr(first.journal, "finish", finish)
         first.deliver(MODE, {"value": "ACTIVE", "id": "a"})

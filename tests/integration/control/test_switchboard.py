@@ -250,6 +250,16 @@ async def test_the_last_will_of_a_connection_that_was_given_up_is_put_right_in_s
         assert notes(bench) == []
 
 
+async def test_the_bot_s_own_goodbye_is_not_put_right(tmp_path: Path, ticking: Clock) -> None:
+    async with settled(tmp_path, ticking) as (bench, board):
+        board.deliver("bot/availability", b"online")
+        goodbye = asyncio.create_task(board.reporter.offline())
+        await asyncio.sleep(0)
+        board.deliver("bot/availability", b"offline")
+        await goodbye
+        assert bench.wire.on("bot/availability")[-1] == b"offline"
+
+
 async def test_a_last_will_that_comes_while_the_mailbox_is_read_is_put_right_too(
     tmp_path: Path, ticking: Clock
 ) -> None:

@@ -14,7 +14,7 @@ from allora_mqtt.store.entries import Changes, Incoming, fingerprint
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.retention import Retention
 from allora_mqtt.store.schema import events, predictions
-from tests.unit.store.conftest import NOW, rows, settled
+from tests.unit.store.conftest import NOW, on_sqlite, rows, settled
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -107,6 +107,7 @@ async def test_events_and_predictions_go_after_their_time(database: Database, pa
     assert rows(path, "SELECT count(*) FROM predictions") == [(left,)]
 
 
+@on_sqlite
 async def test_the_file_stays_as_large_as_an_hour_of_questions(
     journal: Journal, database: Database, path: Path
 ) -> None:
