@@ -123,7 +123,8 @@ def test_every_way_in_carries_commands_and_their_answers(
         bot.stop()
         alice.wait("bot/availability", b"offline")
         alice.subscribe("bot/availability")
-        assert {payload for topic, payload, _ in alice.seen[before:] if topic == "bot/availability"} == {b"offline"}
+        said_last = [payload for topic, payload, _ in alice.seen[before:] if topic == "bot/availability"]
+        assert set(said_last[said_last.index(b"offline") :]) == {b"offline"}
         said = bot.log.read_text()
         assert "refused" not in said
         assert "does not let this user" not in said
