@@ -11,7 +11,7 @@ from typing import Any, Final
 from benchmarks import ground
 from benchmarks.asker import Asker
 from benchmarks.bench import Bench
-from benchmarks.figures import Goal, Section, Table, percentile, spread
+from benchmarks.figures import Goal, Section, Spread, Table, percentile
 from benchmarks.latency import ECHO, responders
 from benchmarks.scale import COINS
 from tests.guarantees.sender import Plan, Sender
@@ -22,8 +22,8 @@ from tests.support.proxy import Proxy
 _OWN_MS: Final = 20.0
 _HANGS: Final = "hanging"
 _DELAYS_S: Final = {"100 ms": 0.1, "1 s": 1.0}
-_SETTINGS: Final = {"HL_TIMEOUT_S": "2", "ALLORA_REQUESTS_PER_MINUTE": "1200"}
-"""Each coin's prediction every 10 s, prices every second, up to 400 entries in a minute."""
+_SETTINGS: Final = {"HL_TIMEOUT_S": "2", "ALLORA_REQUESTS_PER_MINUTE": "3000"}
+"""Each coin's prediction every 4 s, prices every second, up to 400 entries in a minute."""
 _WATCHED_S: Final = 1.0
 """For how long after the answer orders are looked for."""
 
@@ -130,7 +130,7 @@ def _section(kinds: dict[str, _Kind], round_trip_ms: float) -> Section:
         key="standby",
         title="STANDBY under load",
         about=(
-            f"The bot trades {COINS} coins that signal all the time (prices every second, each prediction every 10 s, "
+            f"The bot trades {COINS} coins that signal all the time (prices every second, each prediction every 4 s, "
             "up to 400 entries in a minute, none of them matched); then STANDBY is published. A proxy between bot and "
             "exchange notes when it has read each order from the bot, on the clock of the sender. Told is how long "
             "after the publish the last order left (0: none left after it). A message's round trip through the broker "
@@ -148,9 +148,9 @@ def _section(kinds: dict[str, _Kind], round_trip_ms: float) -> Section:
         ),
         goals=(
             Goal(
-                what="STANDBY to last order, p99, whatever the exchange does (20 ms and one round trip)",
+                what="STANDBY to last order, p99 of the worst kind of exchange (20 ms and one round trip)",
                 limit=_OWN_MS + round_trip_ms,
-                measured=spread(worst),
+                measured=Spread(median=max(worst), low=min(worst), high=max(worst)),
                 unit="ms",
             ),
         ),
