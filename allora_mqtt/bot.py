@@ -6,11 +6,12 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from pydantic import JsonValue
@@ -23,6 +24,7 @@ from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.handlers import BotHandlers
 from allora_mqtt.control.inbox import Inbox
 from allora_mqtt.control.key_watch import KeyWatch
+from allora_mqtt.control.log_topics import LogTopics
 from allora_mqtt.control.lookout import Lookout
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.control.outbox import Outbox
@@ -30,6 +32,7 @@ from allora_mqtt.control.reporter import Identity, Reporter, new_instance_id
 from allora_mqtt.control.spool import Spool
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
+from allora_mqtt.control.trust import Trust
 from allora_mqtt.dealing import build_engine, build_hyperliquid
 from allora_mqtt.market.hyperliquid import Hyperliquid
 from allora_mqtt.protocol import spool as spooled
@@ -37,14 +40,15 @@ from allora_mqtt.protocol.commands import ACTIONS, Mode
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability, Info
 from allora_mqtt.protocol.runtime import HardLimits
-from allora_mqtt.protocol.topics import Topics
+from allora_mqtt.protocol.topics import LogLevel, Topics
 from allora_mqtt.service_manager import Condition, ServiceManager
-from allora_mqtt.settings import Network, Settings
-from allora_mqtt.simulator_process import SimulatorFailed
+from allora_mqtt.settings import Network, Settings, parse_bind
+from allora_mqtt.simulator_process import SimulatorFailed, SimulatorProcess
 from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.entries import Changes, Saved
 from allora_mqtt.store.journal import Journal
+from allora_mqtt.store.lease import Lease, LeaseLost
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.store.retention import Retention
 from allora_mqtt.surroundings import (
@@ -53,9 +57,11 @@ from allora_mqtt.surroundings import (
     broker,
     find_exchange,
     keep_books_apart,
+    lease_of,
     only_bot_in,
     only_bot_on,
     open_database,
+    outlast_another_key,
     simulator,
     user_locks,
 )
@@ -85,6 +91,8 @@ def run(loaded: Loaded) -> int:
     Returns:
         The process's exit code: 0 after an orderly end, 2 when it could not start.
     """
+    # What the bot writes is for its own user: books, backups, and what it obeys in the spool.
+    os.umask(0o077)
     logs.configure(loaded.settings.bot.log_format, loaded.settings.bot.log_level)
     for warning in loaded.warnings:
         log.warning("%s", warning)
@@ -119,23 +127,101 @@ def run_broker(loaded: Loaded) -> int:
 
 
 async def _run(loaded: Loaded) -> None:
-    settings = loaded.settings
+    settings, manager = loaded.settings, ServiceManager.of(os.environ, os.getpid())
     async with AsyncExitStack() as stack:
-        manager = ServiceManager.of(os.environ, os.getpid())
         stack.callback(asyncio.create_task(manager.run(), name="service manager").cancel)
         stack.enter_context(only_bot_in(settings.bot.data_dir))
+        while await _live(loaded, manager):
+            if not settings.bot.pair:
+                raise CannotStart(
+                    "Another bot has taken over this one's database, which must not be; stop one of them."
+                )
+            log.warning("The other bot of the pair has taken over; this one stands by")
+
+
+async def _live(loaded: Loaded, manager: ServiceManager) -> bool:
+    """Run until the bot is told to end, or another bot takes its place; tell whether one has."""
+    settings = loaded.settings
+    async with AsyncExitStack() as stack:
         # The simulator comes up while the rest does.
         process = await stack.enter_async_context(simulator(settings))
         endpoint = await stack.enter_async_context(broker(settings))
-        database = await open_database(settings)
+        if settings.bot.pair:
+            manager.look = _stands_by
+        taking = asyncio.create_task(stack.enter_async_context(lease_of(settings)), name="taking the lease")
+        if not await _unless_told_to_end(taking):
+            return False
+        lease = taking.result()
+        trading = _trade(loaded, process, endpoint, lease, manager)
+        if lease is None:
+            await trading
+            return False
+        return await _as_long_as(lease, trading)
+
+
+async def _as_long_as(lease: Lease, trading: Coroutine[Any, Any, None]) -> bool:
+    """Keep the lease while the bot trades; tell whether another bot has taken it, which ends the trading."""
+    keeping = asyncio.create_task(lease.keep(), name="lease")
+    working = asyncio.create_task(trading, name="bot")
+    is_replaced = False
+    try:
+        await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
+        # A write may have learned of it before.
+        await (working if working.done() else keeping)
+    except* LeaseLost:
+        is_replaced = True
+    finally:
+        for task in (working, keeping):
+            task.cancel()
+            await asyncio.wait({task})
+    return is_replaced
+
+
+async def _trade(
+    loaded: Loaded,
+    process: SimulatorProcess | None,
+    endpoint: Endpoint,
+    lease: Lease | None,
+    manager: ServiceManager,
+) -> None:
+    """Run as the only bot on its database, its data folder and its account."""
+    settings = loaded.settings
+    async with AsyncExitStack() as stack:
+        database = await open_database(settings, lease)
         stack.push_async_callback(database.close)
         exchange = await find_exchange(settings, process)
-        keep_books_apart(settings, exchange.traded_account)
-        stack.enter_context(only_bot_on(exchange.traded_account, exchange.hyperliquid_url, user_locks()))
+        await keep_books_apart(settings, exchange.traded_account, database)
+        if lease is not None:
+            await outlast_another_key(exchange.wallet.address, database)
+        stack.enter_context(
+            only_bot_on(exchange.traded_account, exchange.hyperliquid_url, user_locks(), is_pair=settings.bot.pair)
+        )
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        bot = await _build(loaded, exchange, endpoint, database, session)
+        bot = await _build(loaded, exchange, endpoint, database, session, lease)
         stack.push_async_callback(bot.hyperliquid.close)
+        if bot.log_topics is not None:
+            stack.enter_context(logs.also(bot.log_topics))
+        if settings.bot.metrics_bind is not None:
+            await stack.enter_async_context(_metrics(settings, settings.bot.metrics_bind, bot))
         await bot.run(manager)
+
+
+async def _unless_told_to_end(waiting: asyncio.Task[Any]) -> bool:
+    """Wait for something; give it up and return False when the bot is told to end before."""
+    told = asyncio.create_task(_until_told_to_end(asyncio.Event()))
+    try:
+        await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        is_done = waiting.done()
+        for task in (told, waiting):
+            task.cancel()
+        await asyncio.wait({told, waiting})
+    return is_done
+
+
+def _stands_by() -> Condition:
+    """Return how a bot of a pair is that has not got the lease yet: as it should be."""
+    return Condition(is_ready=True, is_alive=True, said="standing by for the other bot of the pair")
 
 
 @dataclass(slots=True)
@@ -149,6 +235,8 @@ class _Bot:
     dispatcher: Dispatcher
     reporter: Reporter
     link: MqttLink
+    outbox: Outbox
+    log_topics: LogTopics | None
     key_watch: KeyWatch | None
     database: Database
     end: asyncio.Event
@@ -171,6 +259,8 @@ class _Bot:
                 tasks.create_task(self.reporter.run(), name="reporter"),
                 tasks.create_task(self.engine.run(), name="engine"),
             ]
+            if self.log_topics is not None:
+                running.append(tasks.create_task(self.log_topics.run(), name="log topics"))
             if self.key_watch is not None:
                 running.append(tasks.create_task(self.key_watch.run(), name="key"))
             await _until_told_to_end(self.end)
@@ -192,7 +282,12 @@ class _Bot:
 
 
 async def _build(
-    loaded: Loaded, exchange: Exchange, endpoint: Endpoint, database: Database, session: aiohttp.ClientSession
+    loaded: Loaded,
+    exchange: Exchange,
+    endpoint: Endpoint,
+    database: Database,
+    session: aiohttp.ClientSession,
+    lease: Lease | None,
 ) -> _Bot:
     settings = loaded.settings
     journal, ledger = Journal(database), Ledger(database, _retention(settings))
@@ -216,7 +311,8 @@ async def _build(
     )
     if (newest := await ledger.newest_order()) is not None:
         reporter.last_order = order_view(newest)
-    hyperliquid = build_hyperliquid(settings, exchange)
+    is_in_charge = None if lease is None else lease.is_held
+    hyperliquid = build_hyperliquid(settings, exchange, is_in_charge)
     thoughts = build_signals(settings, desired.settings.strategy, database, hyperliquid, session, _new_id, _now)
     orders = Orders(desired.mode, desired.active, desired.settings)
     engine = await build_engine(
@@ -243,18 +339,22 @@ async def _build(
     )
     policy = WaitingPolicy(settings.bot.waiting_activation, settings.bot.command_max_age_s)
     dispatcher = Dispatcher(journal, handlers, outbox, topics, desired, policy, _now)
+    trust = _trust(settings, reporter)
     inbox = Inbox(
         topics,
         journal,
         dispatcher,
         outbox,
+        trust,
         _now,
         clear_mailbox=settings.mqtt.clear_retained_commands,
         restored_at=saved.restored_at,
     )
     dispatcher.on_finished = inbox.finished
     dispatcher.on_answered = inbox.answered
-    spool = Spool(SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now)
+    spool = Spool(
+        SpoolFolder(settings.bot.data_dir / spooled.FOLDER), journal, inbox, _now, needs_ids=settings.bot.pair
+    )
     dispatcher.on_ended = spool.ended
     reporter.on_tripped = _Trip(engine, dispatcher)
     hello = greeting(settings, endpoint.host, endpoint.port, desired.mode, program_name(), own_broker=endpoint.embedded)
@@ -283,7 +383,9 @@ async def _build(
         *(Subscription(topic, is_essential=False) for topic in (() if discovery is None else discovery.topics)),
     ]
     will = Will(topics.availability, Availability.OFFLINE.value.encode())
-    link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard)
+    # The other bot of a pair has the same session, and must not lose it to one that knows nothing of it yet.
+    may_connect = is_in_charge if settings.bot.pair else None
+    link = MqttLink(settings.mqtt, endpoint, subscriptions, will, switchboard, may_connect=may_connect)
     outbox.attach(link)
 
     def look_at(symbols: list[str]) -> None:
@@ -292,13 +394,55 @@ async def _build(
     reporter.on_tradable = look_at
     info = _info(loaded, identity, hyperliquid, engine.strategies)
     reporter.publish_info(info)
-    key_watch = None
-    if settings.bot.network in {Network.TESTNET, Network.MAINNET}:
-        key_watch = KeyWatch(hyperliquid, exchange.wallet.address, exchange.vault_address, reporter, info, _now)
+    key_watch = _key_watch(settings, exchange, hyperliquid, reporter, info)
     if desired.mode is Mode.ACTIVE:
         log.info("ACTIVE from the start: entries wait until the commands that wait at the broker have been read")
     handlers.apply(desired, desired, may_trade=False)
-    return _Bot(hyperliquid, engine, inbox, spool, dispatcher, reporter, link, key_watch, database, end)
+    log_topics = _log_topics(settings, outbox, topics, link)
+    return _Bot(
+        hyperliquid, engine, inbox, spool, dispatcher, reporter, link, outbox, log_topics, key_watch, database, end
+    )
+
+
+def _trust(settings: Settings, reporter: Reporter) -> Trust:
+    mqtt = settings.mqtt
+    trust = Trust(mqtt.command_keys, mqtt.unsigned_commands, timedelta(seconds=mqtt.command_window_s))
+    reporter.refused = lambda: trust.counts
+    return trust
+
+
+def _key_watch(
+    settings: Settings, exchange: Exchange, hyperliquid: Hyperliquid, reporter: Reporter, info: Info
+) -> KeyWatch | None:
+    if settings.bot.network not in {Network.TESTNET, Network.MAINNET}:
+        return None
+    return KeyWatch(hyperliquid, exchange.wallet.address, exchange.vault_address, reporter, info, _now)
+
+
+def _log_topics(settings: Settings, outbox: Outbox, topics: Topics, link: MqttLink) -> LogTopics | None:
+    if settings.bot.log_mqtt == "off":
+        return None
+    return LogTopics(outbox, topics, LogLevel(settings.bot.log_mqtt), lambda: link.is_up, time.monotonic)
+
+
+def _metrics(settings: Settings, bind: str, bot: _Bot) -> AbstractAsyncContextManager[None]:
+    """Return what serves metrics; without the setting nothing of it is even imported."""
+    from allora_mqtt.monitoring.listener import Listener, Watched  # noqa: PLC0415 - as said above
+
+    host, port = parse_bind(bind)
+    watched = Watched(
+        bot.reporter,
+        bot.engine,
+        bot.inbox,
+        bot.dispatcher,
+        bot.outbox,
+        bot.database,
+        settings.bot.effective_database_url,
+        settings.bot.data_dir,
+        bot.link,
+        _now,
+    )
+    return Listener(watched).serving(host, port)
 
 
 def _discovery(
@@ -433,7 +577,7 @@ def _reload(handlers: BotHandlers) -> list[str]:
     if bot.crypto_sets != handlers.crypto_sets:
         handlers.crypto_sets = bot.crypto_sets
         changed.append("BOT_CRYPTO_SETS")
-    if logging.getLogger("allora_mqtt").level != logging.getLevelName(bot.log_level.upper()):
+    if logs.level() != bot.log_level:
         logs.configure(bot.log_format, bot.log_level)
         changed.append("BOT_LOG_LEVEL")
     return changed

@@ -21,7 +21,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from allora_mqtt.settings import Settings
+from allora_mqtt.settings import DatabaseUrl, Settings
+
+_READ: Final = stat.S_IRGRP | stat.S_IROTH
+_CHANGED: Final = stat.S_IWGRP | stat.S_IWOTH
 
 ENV_FILE: Final = Path(".env")
 TOML_FILE: Final = Path("allora-mqtt.toml")
@@ -161,15 +164,17 @@ def load(flags: Mapping[str, object] | None = None, env_file: Path = ENV_FILE, t
         raise SettingsError(problems) from None
     if problems:
         raise SettingsError(problems)
-    return Loaded(settings, origins, (*warnings, *_open_secrets(settings, origins)))
+    return Loaded(settings, origins, (*warnings, *_open_secrets(settings, origins), *_mute_buttons(settings, origins)))
 
 
 def _open_secrets(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
-    """Tell of files with secrets that others on this machine can read."""
+    """Tell of files with secrets that others on this machine can read or change."""
     found: dict[Path, list[str]] = {}
+    if settings.mqtt.tls_key is not None and settings.mqtt.tls_key.is_file():
+        found[settings.mqtt.tls_key] = ["MQTT_TLS_KEY"]
     for group_name, group in settings:
         for key, value in group:
-            if not isinstance(value, SecretStr):
+            if not isinstance(value, SecretStr) or (isinstance(value, DatabaseUrl) and not value.holds_password):
                 continue
             name = f"{group_name}_{key}".upper()
             file = getattr(group, f"{key}_file", None)
@@ -179,8 +184,22 @@ def _open_secrets(settings: Settings, origins: Mapping[str, str]) -> Iterator[st
                 found.setdefault(Path(origins[name]), []).append(name)
     for file, names in found.items():
         mode = stat.S_IMODE(file.stat().st_mode)
-        if mode & (stat.S_IRGRP | stat.S_IROTH):
-            yield f"{file} holds {' and '.join(names)} and can be read by others (mode {mode:o}): chmod 600 {file}."
+        can = [word for word, bits in (("read", _READ), ("changed", _CHANGED)) if mode & bits]
+        if can:
+            held = f"{file} holds {' and '.join(names)} and can be {' and '.join(can)} by others"
+            yield f"{held} (mode {mode:o}): chmod 600 {file}."
+
+
+def _mute_buttons(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
+    """Tell of it before somebody finds out in an emergency, unless it is what was asked for."""
+    mqtt = settings.mqtt
+    is_asked_for = "MQTT_UNSIGNED_COMMANDS" in origins
+    if mqtt.command_secret is not None and mqtt.discovery and mqtt.unsigned_commands == "refuse" and not is_asked_for:
+        yield (
+            "MQTT_COMMAND_SECRET is set, and Home Assistant cannot sign: none of its buttons works, nor its STANDBY. "
+            "MQTT_UNSIGNED_COMMANDS=reduce_risk lets STANDBY, OFF, close and flatten through unsigned; set it to "
+            "refuse if this is what you want."
+        )
 
 
 def _grouped(flat: Mapping[str, object]) -> dict[str, dict[str, object]]:
@@ -256,6 +275,10 @@ def _toml(path: Path, problems: list[str]) -> dict[str, dict[str, object]]:
 def _explain(error: ErrorDetails, origins: Mapping[str, str]) -> str:
     name = "_".join(str(part) for part in error["loc"][:2]).upper()
     message = str(error["msg"]).removeprefix("Value error, ").removesuffix(".")
+    key, colon, rest = message.partition(": ")
+    if colon and key in _KEYS.get(name.lower(), ()):
+        # What a group says of one of its settings, once it has seen them all.
+        name, message = f"{name}_{key}".upper(), rest
     if error["type"] == "extra_forbidden":
         message = "there is no such setting"
     origin = f" ({origins[name]})" if name in origins else ""

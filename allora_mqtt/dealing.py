@@ -25,7 +25,9 @@ from allora_mqtt.trading.reconciler import Reconciler
 from allora_mqtt.trading.signals import Signals
 
 
-def build_hyperliquid(settings: Settings, exchange: Exchange) -> Hyperliquid:
+def build_hyperliquid(
+    settings: Settings, exchange: Exchange, is_in_charge: Callable[[], bool] | None = None
+) -> Hyperliquid:
     """Return the exchange; nothing is asked of it yet."""
     return Hyperliquid(
         base_url=exchange.hyperliquid_url,
@@ -35,6 +37,7 @@ def build_hyperliquid(settings: Settings, exchange: Exchange) -> Hyperliquid:
         vault_address=exchange.vault_address,
         clock=time.time,
         weight_per_minute=settings.hl.weight_per_minute,
+        is_in_charge=is_in_charge,
     )
 
 

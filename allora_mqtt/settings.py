@@ -11,9 +11,11 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from allora_mqtt.database_url import POSTGRESQL, SQLITE, in_schema, is_postgresql
 from allora_mqtt.protocol.commands import Symbol, TopicId
 from allora_mqtt.protocol.errors import Rejected
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings, hard_limit_name
+from allora_mqtt.protocol.signed import Keys
 from allora_mqtt.protocol.topics import BASE_PATTERN, SYMBOL_PATTERN, Topics
 
 MAINNET_URL: Final = "https://api.hyperliquid.xyz"
@@ -63,6 +65,24 @@ def _from_file(values: object, name: str) -> object:
         # A name of no folder is not repeated: people put the secret itself there.
         shown = f"{name}_file {path}" if path.is_absolute() else f"the file that {name}_file names"
         raise ValueError(f"{shown} cannot be read: {_why(error)}") from None
+
+
+class DatabaseUrl(SecretStr):
+    """The address of a database, which is shown without the password in it."""
+
+    @property
+    def holds_password(self) -> bool:
+        """Whether somebody who reads it can open the database with it."""
+        return self._display() != self.get_secret_value()
+
+    def _display(self) -> str:
+        engine, _, rest = self.get_secret_value().partition("://")
+        address, mark, query = rest.partition("?")
+        login, at, place = address.rpartition("@")
+        user, colon, _ = login.partition(":")
+        # A driver takes passwords from the query too, under more names than can be known here.
+        hidden = "?…" if query and engine != "sqlite" else f"{mark}{query}"
+        return f"{engine}://{user}{':***' if colon else ''}{at}{place}{hidden}"
 
 
 def _is_base_url(text: str) -> str:
@@ -139,6 +159,14 @@ class MqttSettings(_Group):
     """How long the broker keeps commands for a bot that is away; MQTT 5 only."""
     clear_retained_commands: bool = True
     """Whether a retained command is removed from the broker once it has run."""
+    command_secret: SecretStr | None = None
+    """Who may command: a secret, or several as `alice:secret,node-red:other`; unset: signatures are not looked at."""
+    command_secret_file: Path | None = None
+    """The file that holds the secrets."""
+    command_window_s: Annotated[int, Field(ge=60, le=31_536_000)] = 604_800
+    """How old a signed command may be, unless it takes risk away; as long as the broker keeps what waits."""
+    unsigned_commands: Literal["refuse", "reduce_risk"] = "refuse"
+    """What becomes of unsigned commands where there is a secret; `reduce_risk` lets STANDBY, OFF, flatten … through."""
     discovery: bool = True
     """Whether Home Assistant is told of the bot."""
     discovery_prefix: str = "homeassistant"
@@ -151,7 +179,21 @@ class MqttSettings(_Group):
     @model_validator(mode="before")
     @classmethod
     def _read_files(cls, values: object) -> object:
-        return _from_file(values, "password")
+        return _from_file(_from_file(values, "password"), "command_secret")
+
+    @field_validator("command_secret")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Keys.parse(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _is_not_open_by_mistake(self) -> Self:
+        if self.command_secret_file is not None and self.command_secret is None:
+            # An empty file is a secret that is not set elsewhere; here it would let anybody command.
+            raise ValueError("command_secret_file: the file is empty; put the secret there, or unset it")
+        return self
 
     @field_validator("base_topic")
     @classmethod
@@ -182,6 +224,11 @@ class MqttSettings(_Group):
     def effective_port(self) -> int:
         """The port: 1883, or 8883 with TLS, where none is set."""
         return self.port or (8883 if self.tls else 1883)
+
+    @property
+    def command_keys(self) -> Keys | None:
+        """Whose commands are taken, and what commands from here are signed with; None where nothing is signed."""
+        return None if self.command_secret is None else Keys.parse(self.command_secret.get_secret_value())
 
     @property
     def effective_client_id(self) -> str:
@@ -262,8 +309,14 @@ class BotSettings(_Group):
     """The mode after a start; `LAST` is the one that was commanded last."""
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("allora-mqtt"))
     """The folder of the database and the spool; each network and account needs its own."""
-    database_url: str | None = None
-    """Another place for the database; unset: `bot.sqlite3` in `BOT_DATA_DIR`."""
+    database_url: DatabaseUrl | None = None
+    """Where else the database is, `sqlite:///…` or `postgresql+psycopg://…`; unset: `bot.sqlite3` in `BOT_DATA_DIR`."""
+    database_url_file: Path | None = None
+    """The file that holds the address, for one with a password in it."""
+    pair: bool = False
+    """Whether another bot with the same database and base topic may stand by and take over, or this one does."""
+    lease_s: Annotated[float, Field(ge=1, le=60)] = 5
+    """How long a bot on PostgreSQL that is no longer heard of may still act, and nobody else may."""
     heartbeat_interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 5
     """The pause between two heartbeats."""
     waiting_activation: Literal["run", "fresh", "reject"] = "run"
@@ -304,18 +357,36 @@ class BotSettings(_Group):
     """Lines for people, or JSON for machines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines that are still written."""
+    log_mqtt: Literal["off", "debug", "info", "warning", "error"] = "warning"
+    """The lowest level of the log that is published on `<base>/log/<level>`, at most 60 lines a minute."""
+    metrics_bind: str | None = None
+    """Where metrics for Prometheus, `/healthz` and `/readyz` are served: HOST:PORT, or a port of this machine alone."""
+
+    @field_validator("metrics_bind", mode="before")
+    @classmethod
+    def _on_loopback(cls, value: object) -> object:
+        if value is None or value == "":
+            return None
+        text = str(value)
+        return _is_bind(f"127.0.0.1:{text}" if text.isdecimal() else text)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_files(cls, values: object) -> object:
+        return _from_file(values, "database_url")
 
     @field_validator("database_url")
     @classmethod
-    def _known_engine(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith("sqlite:///"):
-            raise ValueError("only sqlite:///… is supported")
+    def _known_engine(cls, value: DatabaseUrl | None) -> DatabaseUrl | None:
+        if value is not None and not value.get_secret_value().startswith((SQLITE, POSTGRESQL)):
+            raise ValueError(f"only {SQLITE}… and {POSTGRESQL}… are supported")
         return value
 
     @property
     def effective_database_url(self) -> str:
         """The database: `bot.sqlite3` in the data folder where none is set."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'bot.sqlite3'}"
+        given = self.database_url
+        return f"{SQLITE}{self.data_dir / 'bot.sqlite3'}" if given is None else given.get_secret_value()
 
 
 class DefaultSettings(_Group):
@@ -412,7 +483,7 @@ class AlloraSettings(_Group):
             raise ValueError("it holds characters that no key has; copy it again")
         return value
 
-    @field_validator("chain_url")
+    @field_validator("base_url", "chain_url")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:
         if value is not None:
@@ -600,10 +671,30 @@ class Settings(BaseSettings):
             or self._wrong_address()
             or self._mainnet_lock()
             or self._unknown_sets()
+            or self._lonely_pair()
         )
         if problem is not None:
             raise ValueError(problem)
         return self
+
+    @property
+    def database_url(self) -> str:
+        """The database, and in PostgreSQL this bot's part of it."""
+        return in_schema(self.bot.effective_database_url, self.mqtt.base_topic)
+
+    def _lonely_pair(self) -> str | None:
+        """Tell what a pair lacks to have everything in common that the one that takes over must find."""
+        if not self.bot.pair:
+            return None
+        if not is_postgresql(self.bot.effective_database_url):
+            return f"BOT_PAIR needs a database that both bots reach: set BOT_DATABASE_URL={POSTGRESQL}…"
+        if self.mqtt.host is None:
+            return "BOT_PAIR needs a broker that outlives a bot: set MQTT_HOST"
+        if self.bot.network is Network.PAPER:
+            return "BOT_PAIR is not possible on paper: its exchange lives and dies with the bot"
+        if self.bot.network is Network.SIM and (self.hl.base_url is None or self.hl.secret_key is None):
+            return "BOT_PAIR on sim needs an exchange and an account in common: set HL_BASE_URL and HL_SECRET_KEY"
+        return None
 
     def _unknown_sets(self) -> str | None:
         """Tell of a name in `MQTT_DISCOVERY_CRYPTOS` that is neither a set nor a symbol."""

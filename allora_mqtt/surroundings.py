@@ -19,12 +19,19 @@ import platformdirs
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from pydantic import SecretStr
+from sqlalchemy.exc import DBAPIError
 
+from allora_mqtt.database_url import is_postgresql
 from allora_mqtt.files import write_whole
 from allora_mqtt.settings import MAINNET_URL, TESTNET_URL, Network, Settings, mainnet_locked
 from allora_mqtt.simulator_process import SimulatorProcess, simulator_key
-from allora_mqtt.store.database import Database
+from allora_mqtt.store.database import Database, NoDriver
+from allora_mqtt.store.journal import Journal
+from allora_mqtt.store.lease import Lease, holder_name
+from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.store.migrate import NewerSchema, migrate
+from allora_mqtt.store.postgres import is_gone
+from allora_mqtt.trading.execution import LIFETIME_MS
 from allora_mqtt.transport.connection import Endpoint
 from allora_mqtt.transport.embedded_broker import EmbeddedBroker
 
@@ -32,6 +39,14 @@ log = logging.getLogger(__name__)
 
 _URLS: Final = {Network.TESTNET: TESTNET_URL, Network.MAINNET: MAINNET_URL}
 _ALLORA_URL: Final = "https://api.allora.network/v2"
+_LOCK: Final = "bot.lock"
+_BOOKS: Final = "books"
+_SIGNER: Final = "signer"
+_OTHER_CLOCK_S: Final = 2.0
+"""How far the exchange's clock may be behind the one that an order's end was counted by."""
+_DATABASE_RETRY_S: Final = 1.0
+_OUTLASTED: Final = 3.0
+"""How many leases a bot that is no pair's waits for one of which it does not know that it is gone."""
 
 
 class CannotStart(Exception):  # noqa: N818 - it names what happened
@@ -167,53 +182,124 @@ async def broker(settings: Settings) -> AsyncIterator[Endpoint]:
         await embedded.stop()
 
 
-async def open_database(settings: Settings) -> Database:
+@asynccontextmanager
+async def lease_of(settings: Settings) -> AsyncIterator[Lease | None]:
+    """Hold the lease of the bot's part of PostgreSQL; a SQLite file is guarded by its folder's lock.
+
+    Of a pair, one bot waits here as long as the other has it.
+
+    Raises:
+        CannotStart: another bot has it, or psycopg is missing.
+    """
+    if not is_postgresql(settings.database_url):
+        yield None
+        return
+    bot = settings.bot
+    try:
+        lease = Lease(settings.database_url, holder_name(bot.data_dir / _LOCK), bot.lease_s)
+    except NoDriver as error:
+        raise CannotStart(str(error)) from error
+    try:
+        if not await lease.take(None if bot.pair else _OUTLASTED * bot.lease_s):
+            raise CannotStart(
+                f"Another bot with MQTT_BASE_TOPIC={settings.mqtt.base_topic} uses this PostgreSQL database; stop it, "
+                "give this one another MQTT_BASE_TOPIC or database, or set BOT_PAIR=true for both."
+            )
+        yield lease
+    finally:
+        await lease.close()
+
+
+async def open_database(settings: Settings, lease: Lease | None = None) -> Database:
     """Bring the database to the present schema, after a backup, and open it.
+
+    Args:
+        settings: say where it is.
+        lease: the right to write to it, where other bots could.
 
     Raises:
         CannotStart: a newer version of the program has written it.
     """
-    url = settings.bot.effective_database_url
-    try:
-        backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", datetime.now(UTC))
-    except NewerSchema as error:
-        raise CannotStart(str(error)) from error
-    if backup is not None:
-        log.info("The database was brought to the present schema; a copy of the old one is %s", backup)
-    return Database(url)
+    url = settings.database_url
+    while True:
+        try:
+            backup = await asyncio.to_thread(migrate, url, settings.bot.data_dir / "backups", datetime.now(UTC))
+        except NewerSchema as error:
+            raise CannotStart(str(error)) from error
+        except DBAPIError as error:
+            if not is_gone(error):
+                raise
+            log.warning("PostgreSQL is not there: %s; trying again", " ".join(str(error.orig).split()))
+            await asyncio.sleep(_DATABASE_RETRY_S)
+        else:
+            if backup is not None:
+                log.info("The database was brought to the present schema; a copy of the old one is %s", backup)
+            return Database(url, lease)
 
 
 @contextmanager
 def only_bot_in(data_dir: Path) -> Iterator[None]:
     """Keep a second bot from using the same journal."""
     try:
-        handle = _open_lock(data_dir / "bot.lock")
+        handle = _open_lock(data_dir / _LOCK)
     except OSError as error:
         raise CannotStart(f"BOT_DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
     with _alone(handle, f"Another bot uses {data_dir}; stop it, or give this one another BOT_DATA_DIR."):
         yield
 
 
-def keep_books_apart(settings: Settings, account: str) -> None:
-    """Keep the books of one network and account in one data folder: positions of another would be taken for lost.
+async def keep_books_apart(settings: Settings, account: str, database: Database) -> None:
+    """Keep the books of one network and account in one place: positions of another would be taken for lost.
 
     Raises:
-        CannotStart: the folder holds other books.
+        CannotStart: the place holds other books.
     """
     mine = {"network": settings.bot.network.value, "account": account.lower()}
-    marker = settings.bot.data_dir / "books.json"
+    if is_postgresql(settings.database_url):
+        where = f"The PostgreSQL database has for MQTT_BASE_TOPIC={settings.mqtt.base_topic}"
+        remedy = "set MQTT_BASE_TOPIC or BOT_DATABASE_URL to another one"
+        found = (await Journal(database).saved()).state.get(_BOOKS)
+        if found is None:
+            found = mine
+            await Ledger(database).put_state({_BOOKS: {**mine}})
+    else:
+        where = f"BOT_DATA_DIR {settings.bot.data_dir} holds"
+        remedy = "set BOT_DATA_DIR to another folder"
+        found = _books_in(settings.bot.data_dir, mine)
+    if found != mine:
+        raise CannotStart(f"{where} the books of {_named(found)}, and this is {_named(mine)}: {remedy}.")
+
+
+async def outlast_another_key(address: str, database: Database) -> None:
+    """Wait until nothing that another key has signed can run any more.
+
+    What the bot before this one has sent, and may be sending still, is told from new orders by its nonce; the exchange
+    keeps those apart for each key.
+
+    Args:
+        address: of this bot's key.
+        database: knows the one before.
+    """
+    before = (await Journal(database).saved()).state.get(_SIGNER)
+    if before == address:
+        return
+    if before is not None:
+        log.info("The bot before this one signed with another key (%s): waiting until its orders have expired", before)
+        await asyncio.sleep(LIFETIME_MS / 1000 + _OTHER_CLOCK_S)
+    await Ledger(database).put_state({_SIGNER: address})
+
+
+def _books_in(data_dir: Path, mine: dict[str, str]) -> object:
+    """Return whose books a data folder holds: from now on ours, if nobody's before."""
+    marker = data_dir / f"{_BOOKS}.json"
     try:
-        found = json.loads(marker.read_text(encoding="utf-8"))
+        found: object = json.loads(marker.read_text(encoding="utf-8"))
     except FileNotFoundError:
         write_whole(marker, json.dumps(mine).encode())
-        return
+        return mine
     except (OSError, ValueError) as error:
         raise CannotStart(f"{marker} cannot be read ({type(error).__name__}); look whose books these are.") from None
-    if found != mine:
-        raise CannotStart(
-            f"BOT_DATA_DIR {settings.bot.data_dir} holds the books of {_named(found)}, and this is {_named(mine)}: "
-            "set BOT_DATA_DIR to another folder."
-        )
+    return found
 
 
 def _named(books: object) -> str:
@@ -233,13 +319,14 @@ def user_locks() -> Path:
 
 
 @contextmanager
-def only_bot_on(account: str, exchange_url: str, locks: Path) -> Iterator[None]:
+def only_bot_on(account: str, exchange_url: str, locks: Path, *, is_pair: bool) -> Iterator[None]:
     """Keep a second bot of this user from trading on the same account: neither would know of the other's positions.
 
     Args:
         account: its address.
         exchange_url: the same address elsewhere is another account.
         locks: the user's folder for what lasts as long as a process.
+        is_pair: whether there may be another bot of a pair, which their lease tells when to trade.
     """
     exchange = hashlib.sha256(exchange_url.encode()).hexdigest()[:16]
     try:
@@ -249,7 +336,7 @@ def only_bot_on(account: str, exchange_url: str, locks: Path) -> Iterator[None]:
         yield
         return
     message = f"Another bot on this machine trades on the account {account}; stop it, or give this one another account."
-    with _alone(handle, message):
+    with _alone(handle, message, fcntl.LOCK_SH if is_pair else fcntl.LOCK_EX):
         yield
 
 
@@ -259,10 +346,10 @@ def _open_lock(path: Path) -> int:
 
 
 @contextmanager
-def _alone(handle: int, otherwise: str) -> Iterator[None]:
+def _alone(handle: int, otherwise: str, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold a lock that goes with the process, however it ends."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError as error:
         os.close(handle)
         raise CannotStart(otherwise) from error

@@ -1,5 +1,6 @@
 """Fixtures that several rooms of tests share."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mosquitto import MOSQUITTO, Mosquitto
+from tests.support.postgres import Postgres, running_postgres
 from tests.support.program import CHECKOUT
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +24,25 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     broker.start()
     yield broker
     broker.stop()
+
+
+@pytest.fixture
+def log_of_its_own() -> Iterator[None]:
+    """A log without listeners, pytest's own included; as before at the end."""
+    root, bot = logging.getLogger(), logging.getLogger("allora_mqtt")
+    handlers, levels = root.handlers[:], (root.level, bot.level)
+    root.handlers = []
+    yield
+    root.handlers = handlers
+    root.setLevel(levels[0])
+    bot.setLevel(levels[1])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL on a free port, for tests that leave it running."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ _LARGE_LOG_MIB: Final = 64
 _DAY_S: Final = 86_400
 _OLD_DAYS: Final = 7
 _WAITS_LONG_S: Final = 60
+_SHOWN: Final = 3
 _PRIVATE: Final = ("bot.sqlite3", "bot.sqlite3-wal", "simulator.key", "backups/*.tar.gz", "backups/*.sqlite3")
 
 
@@ -98,23 +99,27 @@ def _backups(settings: Settings, folder: Path) -> Finding:
 
 
 def _open_files(folder: Path) -> Iterator[Finding]:
-    """Tell of files that others can read, where they get into the folder at all."""
+    """Tell of what others can read or write, where they get into the folder at all."""
     try:
         is_closed = not stat.S_IMODE(folder.stat().st_mode) & (stat.S_IXGRP | stat.S_IXOTH)
     except OSError:
         return
     if is_closed:
         return
-    readable = [
-        path
-        for pattern in _PRIVATE
-        for path in sorted(folder.glob(pattern))
-        if stat.S_IMODE(path.stat().st_mode) & (stat.S_IRGRP | stat.S_IROTH)
-    ]
-    if readable:
-        names = ", ".join(str(path.relative_to(folder)) for path in readable[:3])
-        said = f"others can read {names}{' and more' if len(readable) > 3 else ''} in {folder}"  # noqa: PLR2004 - those shown
-        yield Finding("permissions", Verdict.ODD, said, f"chmod 700 {folder}")
+    private = [path for pattern in _PRIVATE for path in sorted(folder.glob(pattern))]
+    obeyed = sorted((folder / spool.FOLDER).glob("*"))
+    if writable := [path for path in (*private, *obeyed) if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)]:
+        said = (
+            f"others can write {_named(writable, folder)}: who writes there commands the bot, or changes what it knows"
+        )
+        yield Finding("permissions", Verdict.BAD, said, f"chmod 700 {folder}")
+    if readable := [path for path in private if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)]:
+        yield Finding("permissions", Verdict.ODD, f"others can read {_named(readable, folder)}", f"chmod 700 {folder}")
+
+
+def _named(paths: list[Path], folder: Path) -> str:
+    names = [str(path.relative_to(folder)) for path in paths]
+    return f"{', '.join(names[:_SHOWN])}{' and more' if len(names) > _SHOWN else ''} in {folder}"
 
 
 def _spool(folder: Path, *, is_used: bool) -> Iterator[Finding]:

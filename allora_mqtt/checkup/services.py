@@ -8,6 +8,7 @@ from typing import Any, Final
 import aiohttp
 
 from allora_mqtt.checkup.findings import Finding, Verdict
+from allora_mqtt.checkup.postgresql import examine_postgresql
 from allora_mqtt.market.allora import AlloraClient
 from allora_mqtt.market.catalog import parse_configured_topics, topics_from_api
 from allora_mqtt.market.hyperliquid import Hyperliquid
@@ -29,7 +30,7 @@ _Check = Callable[[], Awaitable[list[Finding]]]
 
 def examine_services(settings: Settings) -> list[Finding]:
     """Judge what lies outside this machine; takes as long as the slowest answer."""
-    return asyncio.run(_examine(settings))
+    return [*examine_postgresql(settings), *asyncio.run(_examine(settings))]
 
 
 async def _examine(settings: Settings) -> list[Finding]:

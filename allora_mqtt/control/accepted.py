@@ -85,5 +85,12 @@ class Handlers(Protocol):
             What could not be taken away in time, if anything.
         """
 
-    def apply(self, old: Desired, new: Desired, *, may_trade: bool) -> None:
-        """Make the rest of the bot follow what has been stored."""
+    def apply(self, old: Desired, new: Desired, *, may_trade: bool, command_seq: int | None = None) -> None:
+        """Make the rest of the bot follow what has been stored.
+
+        Args:
+            old: what held before.
+            new: what holds now.
+            may_trade: whether entries may leave.
+            command_seq: the command that asked for it; None where none did.
+        """

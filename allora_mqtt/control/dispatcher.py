@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any, Final
 
 from pydantic import JsonValue
+from structlog.contextvars import bound_contextvars
 
 from allora_mqtt.control import ordering
 from allora_mqtt.control.accepted import Accepted, Handlers, Outcome
 from allora_mqtt.control.desired import Desired, changes
 from allora_mqtt.control.outbox import Outbox, encode
-from allora_mqtt.protocol.commands import Action, Body, Flatten, Mode, SetMode
+from allora_mqtt.protocol.commands import QUESTIONS, Action, Body, Flatten, Mode, SetMode, brief
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import CommandEvent, ErrorInfo, Response, Status, Warn
 from allora_mqtt.protocol.reading import Parsed
@@ -88,6 +89,8 @@ class Dispatcher:
         """Told when a command has ended."""
         self.on_ended: Callable[[Accepted, Response], None] = _ignore
         """Told how a command has ended."""
+        self.on_responded: Callable[[Response], None] = _ignore
+        """Told each response."""
         self.on_answered: Callable[[Unanswered], None] = _ignore
         """Told of a command when the broker has its response."""
 
@@ -114,6 +117,11 @@ class Dispatcher:
         self._waiting_bytes += size
         self._work.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for their turn or are being run."""
+        return len(self._waiting) + len(self._urgent) + len(self._refusing)
+
     async def run(self) -> None:
         """Work off the commands that wait, in order."""
         while True:
@@ -128,7 +136,7 @@ class Dispatcher:
         """Let the mode of the start hold: every command that waited has been submitted, a STANDBY among them or not."""
         if not self._has_read_mailbox:
             self._has_read_mailbox = True
-            self._follow(self.desired, self.desired)
+            self._follow(self.desired, self.desired, None)
 
     def store_failed(self, parsed: Parsed) -> None:
         """A command cannot be written down: take its risk away all the same, if that is what it is for."""
@@ -149,12 +157,17 @@ class Dispatcher:
             old = self.desired
             new = _revised(old, make(old))
             await self._journal.save(changes(old, new), at)
-            self._follow(old, new)
+            self._follow(old, new, None)
             return new
 
     async def republish_answers(self) -> None:
         """Send again the responses that the broker may not have got before, but none that is on its way now."""
-        for entry in await self._journal.unanswered():
+        try:
+            unanswered = await self._journal.unanswered()
+        except BotError as error:
+            log.warning("Answers from before could not be looked up, until the next connect: %s", error.message)
+            return
+        for entry in unanswered:
             if entry.response is not None and entry.channel == MQTT and entry.seq not in self._answering:
                 sent = self._outbox.send(self._topics.response(entry.response.name), encode(entry.response))
                 sent.add_done_callback(partial(self._on_answered, entry))
@@ -163,8 +176,10 @@ class Dispatcher:
         response, changed = await self._execute(accepted, time.perf_counter())
         self._answer(accepted, response)
         self.on_ended(accepted, response)
+        self.on_responded(response)
         if changed is not None and changed.after is not None:
-            changed.after()
+            with bound_contextvars(command=accepted.seq):
+                changed.after()
         self.on_finished(accepted)
 
     async def _execute(self, accepted: Accepted, started: float) -> tuple[Response, Outcome | None]:
@@ -224,7 +239,9 @@ class Dispatcher:
         self._refuse_by_age(accepted, body)
         if isinstance(body, Action) and not body.may_repeat:
             await self._journal.start(accepted.seq)
-        outcome = await self._handlers.run(body, accepted.seq, self.desired)
+        # Each line of the log that is written on the way says which command it was for.
+        with bound_contextvars(command=accepted.seq):
+            outcome = await self._handlers.run(body, accepted.seq, self.desired)
         async with self._changing:
             self._refuse_by_age(accepted, body)
             old = self.desired
@@ -244,7 +261,7 @@ class Dispatcher:
                 revision=new.revision,
             )
             await self._finish(accepted.seq, response, changes(old, new))
-            self._follow(old, new)
+            self._follow(old, new, accepted.seq)
         return response, outcome
 
     def _refuse_by_age(self, accepted: Accepted, body: Body) -> None:
@@ -263,13 +280,13 @@ class Dispatcher:
         if why is not None:
             raise _Refused(why)
 
-    def _follow(self, old: Desired, new: Desired) -> None:
+    def _follow(self, old: Desired, new: Desired, command_seq: int | None) -> None:
         self.desired = new
         # An ACTIVE that nobody has said in this life may have been taken back while the bot was away.
         holds = self._has_read_mailbox or new.mode_seq != self._mode_seq_at_start
         is_newest = self._overtaken_before <= new.mode_seq and not self._unwritten
         may_trade = new.mode is Mode.ACTIVE and holds and is_newest
-        self._handlers.apply(old, new, may_trade=may_trade)
+        self._handlers.apply(old, new, may_trade=may_trade, command_seq=command_seq)
 
     def _answer(self, accepted: Accepted, response: Response) -> None:
         payload = encode(response)
@@ -282,8 +299,8 @@ class Dispatcher:
         sent.add_done_callback(partial(self._on_answered, command))
         if accepted.reply_to is not None and self._may_reply_to(accepted.reply_to.topic):
             self._outbox.send(accepted.reply_to.topic, payload, correlation=accepted.reply_to.correlation)
-        brief = response if len(payload) <= _MAX_RETAINED_RESPONSE else response.model_copy(update={"data": {}})
-        self._outbox.state(self._topics.last_command, brief)
+        shown = response if len(payload) <= _MAX_RETAINED_RESPONSE else response.model_copy(update={"data": {}})
+        self._outbox.state(self._topics.last_command, shown)
         note = CommandEvent(
             status=response.status,
             name=response.name,
@@ -291,14 +308,26 @@ class Dispatcher:
             source=response.source,
             error=response.error,
             at=response.executed_at,
+            seq=accepted.seq,
+            asked=None if accepted.parsed.body is None else brief(accepted.parsed.body),
         )
         self._outbox.event(self._topics.event(Event.COMMAND), note)
-        log.info(
-            "Command %s %s from %s: %s",
-            response.name,
-            response.id or accepted.seq,
-            response.source or "?",
-            response.status,
+        self._log(note, response.signed_by)
+
+    @staticmethod
+    def _log(ended: CommandEvent, signed_by: str | None) -> None:
+        """Write one line for a command; questions, which dashboards ask all the time, at the lowest level."""
+        why = "" if ended.error is None else f" ({ended.error.code}: {ended.error.message})"
+        log.log(
+            logging.DEBUG if ended.name in QUESTIONS and ended.status is Status.EXECUTED else logging.INFO,
+            "Command %s%s from %s%s: %s%s",
+            ended.name,
+            f" {ended.asked}" if ended.asked else "",
+            ended.source or "?",
+            f" (signed by {signed_by})" if signed_by else "",
+            ended.status,
+            why,
+            extra={"command": ended.seq, "command_id": ended.id},
         )
 
     def _may_reply_to(self, topic: str) -> bool:
@@ -338,6 +367,7 @@ class Dispatcher:
             executed_at=self._clock(),
             duration_ms=round((time.perf_counter() - started) * 1000, 3),
             revision=self.desired.revision if revision is None else revision,
+            signed_by=accepted.parsed.signed_by,
         )
 
     def _keep(self, task: asyncio.Task[Any], among: set[asyncio.Task[Any]]) -> None:

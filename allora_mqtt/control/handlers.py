@@ -41,7 +41,7 @@ class BotHandlers:
         reporter: publishes.
         lookout: knows of a second bot.
         journal: for `history`.
-        books: for `trades` and `performance`.
+        books: for `trades`, `events` and `performance`.
         hard_limits: bound what `config` may be set to.
         crypto_sets: symbols by the name of their set; may be replaced by `reload_config`.
         on_stop_flatten: whether STOPPED closes the positions.
@@ -93,6 +93,7 @@ class BotHandlers:
             commands.Ping: self._ping,
             commands.History: self._history,
             commands.Trades: self._trades,
+            commands.Events: self._events,
             commands.Performance: self._performance,
             commands.SearchCatalog: self._search_catalog,
             commands.Shutdown: self._shutdown,
@@ -119,10 +120,10 @@ class BotHandlers:
         message = "No further entry is sent, but one was still on its way to the socket; look at the positions."
         return BotError(ErrorCode.INTERNAL, message)
 
-    def apply(self, old: Desired, new: Desired, *, may_trade: bool) -> None:
+    def apply(self, old: Desired, new: Desired, *, may_trade: bool, command_seq: int | None = None) -> None:
         """Make engine and dashboards follow what has been stored."""
         self._engine.follow(Orders(new.mode, new.active, new.settings), may_trade=may_trade)
-        self._reporter.follow(old, new)
+        self._reporter.follow(old, new, command_seq)
 
     async def _set_mode(self, body: commands.SetMode, seq: int, desired: Desired) -> Outcome:
         warnings: tuple[Warn, ...] = ()
@@ -248,6 +249,10 @@ class BotHandlers:
         read = self._books.fills if body.kind == "fills" else self._books.trades
         page = await read(body.limit, symbol, body.since, body.before)
         return Outcome(page.model_dump(mode="json", exclude={"trades", "fills"} - {body.kind}))
+
+    async def _events(self, body: commands.Events, _seq: int, _desired: Desired) -> Outcome:
+        page = await self._books.events(body.limit, body.types, body.since, body.before)
+        return Outcome(page.model_dump(mode="json"))
 
     async def _performance(self, body: commands.Performance, _seq: int, _desired: Desired) -> Outcome:
         now = self._clock()

@@ -22,6 +22,7 @@ from allora_mqtt.control.dispatcher import Dispatcher
 from allora_mqtt.control.ordering import Origin
 from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.control.redelivery import Unconfirmed
+from allora_mqtt.control.trust import Judged, Trust
 from allora_mqtt.control.wire import Packet, envelope_with_properties
 from allora_mqtt.protocol import spool
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
@@ -38,6 +39,8 @@ _RETRY_JOURNAL_S: Final = 1.0
 _MAX_WAITING: Final = 20_000
 """Commands that may wait for the disk; beyond that they are left unacknowledged, and the broker keeps them."""
 _MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+_MAX_STRANGE_BYTES: Final = 512
+"""What is kept of a payload from somebody who may not command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Inbox:
         journal: where commands are made durable.
         dispatcher: who runs them.
         outbox: for clearing what is retained on `/set` topics.
+        trust: who may command.
         clock: the time, with its zone.
         clear_mailbox: whether handled retained commands are removed from the broker.
         restored_at: when the journal was taken from a backup, if what waited then has not all been taken yet.
@@ -92,6 +96,7 @@ class Inbox:
         journal: Journal,
         dispatcher: Dispatcher,
         outbox: Outbox,
+        trust: Trust,
         clock: Callable[[], datetime],
         *,
         clear_mailbox: bool,
@@ -101,6 +106,7 @@ class Inbox:
         self._journal = journal
         self._dispatcher = dispatcher
         self._outbox = outbox
+        self._trust = trust
         self._clock = clock
         self._clear_mailbox = clear_mailbox
         self._restored_at = restored_at
@@ -123,6 +129,7 @@ class Inbox:
 
     async def load(self) -> None:
         """Take over from the journal what an earlier run had handled and had not finished."""
+        self._trust.remembers_since(self._restored_at or await self._journal.began() or self._clock())
         self._handled = await self._journal.handled_in_mailbox()
         for entry in await self._journal.unanswered():
             if entry.packet_id is not None:
@@ -144,6 +151,16 @@ class Inbox:
                 origin = Origin.SPOOL if left.incoming.channel == SPOOL else Origin.JOURNAL
                 self._candidates.add(left.seq, accepted.parsed, origin, self._dispatcher.desired)
             self._route(accepted)
+
+    @property
+    def waiting(self) -> int:
+        """How much of what came in is not stored yet."""
+        return len(self._arrivals)
+
+    @property
+    def has_read_mailbox(self) -> bool:
+        """Whether everything that waited in the broker has been taken."""
+        return not self._mailbox_unread
 
     @property
     def waits_for_disk(self) -> bool:
@@ -256,6 +273,7 @@ class Inbox:
             parsed = spool.read(incoming.payload)
         elif address is not None:
             parsed = read(address, incoming.payload)
+            parsed = replace(parsed, signed_by=self._trust.signer_of(parsed, incoming.topic))
         else:
             message = f"It was sent to {incoming.topic}, where the bot does not listen any more; send it again."
             return Parsed.refused(incoming.name, incoming.envelope, Rejected(ErrorCode.INTERRUPTED, message))
@@ -265,20 +283,27 @@ class Inbox:
     def _take_packet(self, packet: Packet, address: Address, payload_hash: str) -> None:
         now = self._clock()
         parsed = read(address, packet.payload)
-        if packet.retained and not address.is_desired_state:
+        if parsed.proof is None:
+            # What MQTT 5 says beside a payload is nothing that its signer has said.
+            parsed = replace(parsed, envelope=envelope_with_properties(parsed.envelope, packet, now))
+        judged = self._trust.judge(parsed, packet.topic, now)
+        if not self._trust.takes(judged, packet.topic, payload_hash, now):
+            packet.acknowledge()
+            return
+        parsed = judged.parsed
+        if packet.retained and not address.is_desired_state and judged.is_trusted:
             message = "An action is never retained, or it would be done at each connect. Send it without that flag."
             parsed = Parsed.refused(parsed.name, parsed.envelope, Rejected(ErrorCode.RETAINED_ACTION, message))
-        parsed = replace(parsed, envelope=envelope_with_properties(parsed.envelope, packet, now))
         incoming = Incoming(
             name=parsed.name,
             topic=packet.topic,
-            payload=packet.payload if len(packet.payload) <= MAX_PAYLOAD_BYTES else b"",
+            payload=_kept_of(packet.payload, judged),
             payload_hash=payload_hash,
             channel=MQTT,
             packet_id=packet.packet_id,
             retained=packet.retained,
             received_at=now,
-            envelope=parsed.envelope,
+            envelope=judged.kept,
             refusal=parsed.error,
             fills_mailbox=address.is_desired_state or (packet.retained and self._clear_mailbox),
         )
@@ -318,6 +343,8 @@ class Inbox:
             reply_to=reply_to,
             restored_at=arrival.restored_at,
         )
+        if recorded.first_seq is not None and arrival.parsed.signed_by is not None:
+            self._trust.was_replayed()
         if recorded.first_seq is None and (packet is None or arrival.waited):
             origin = Origin.SPOOL if packet is None else origin_in_broker(incoming)
             self._candidates.add(recorded.seq, arrival.parsed, origin, self._dispatcher.desired)
@@ -413,3 +440,10 @@ class Inbox:
 
     def _count(self, topic: str) -> None:
         self._pending_by_topic[topic] = self._pending_by_topic.get(topic, 0) + 1
+
+
+def _kept_of(payload: bytes, judged: Judged) -> bytes:
+    """Return what the journal keeps of a payload."""
+    if not judged.is_trusted:
+        return payload[:_MAX_STRANGE_BYTES]
+    return payload if len(payload) <= MAX_PAYLOAD_BYTES else b""

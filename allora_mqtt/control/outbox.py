@@ -42,6 +42,16 @@ class Outbox:
         """Take the wire to send on."""
         self._wire = wire
 
+    @property
+    def waiting_events(self) -> int:
+        """How many events the broker does not have yet."""
+        return len(self._events) + len(self._events_on_the_way)
+
+    @property
+    def waiting_state(self) -> int:
+        """How many retained topics have a value that the broker does not have yet."""
+        return len(self._on_the_way | self._dirty.keys())
+
     def state(self, topic: str, content: BaseModel | str, *, even_if_same: bool = False) -> None:
         """Set the value of a retained topic; nothing is sent when it is the same as before."""
         payload = encode(content)

@@ -1,6 +1,7 @@
 """Everything the bot tells: retained state when it changes, events when they happen, a heartbeat all the time."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Collection
@@ -17,6 +18,7 @@ from allora_mqtt.market.dependency import Dependency, quantile
 from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.errors import WarningCode
 from allora_mqtt.protocol.messages import (
+    Account,
     ActiveSet,
     Availability,
     BotStatus,
@@ -26,6 +28,7 @@ from allora_mqtt.protocol.messages import (
     CommandEvent,
     ConfigState,
     CryptoChanged,
+    CryptoState,
     DependencyHealth,
     FillView,
     Health,
@@ -34,9 +37,11 @@ from allora_mqtt.protocol.messages import (
     Info,
     ModeChanged,
     OrderView,
+    Position,
     PositionClosed,
     Positions,
     SignalView,
+    SignedCommands,
     Warn,
 )
 from allora_mqtt.protocol.runtime import HardLimits, describe
@@ -44,6 +49,8 @@ from allora_mqtt.protocol.topics import Event, Topics
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.engine import Engine
+
+log = logging.getLogger(__name__)
 
 _PUBLISH_INTERVAL_S: Final = 1.0
 """A dashboard needs no more than one value a second."""
@@ -112,11 +119,17 @@ class Reporter:
         """Another bot that was seen on this base topic."""
         self.key_warnings: list[Warn] = []
         """What is odd about the key that signs orders."""
+        self.refused: Callable[[], SignedCommands | None] = _nobody_is_refused
+        """Tells how many commands were not believed."""
         self.on_tripped: Callable[[str, str], None] = _no_trip
         self.on_tradable: Callable[[list[str]], None] = _no_symbols
         """Told which symbols can be switched on, each time that may have changed."""
         self.on_cryptos: Callable[[Collection[str]], None] = _no_symbols
         """Told which symbols the bot trades or holds, each time that may have changed."""
+        self.on_event: Callable[[Event, BaseModel], None] = _nobody_counts
+        """Told of each event of trading and of what holds."""
+        self.on_lag: Callable[[float], None] = _nobody_measures
+        """Told, four times a second, how many seconds late the event loop was."""
         outbox.on_acknowledged = lambda latency_ms: self.mqtt.succeeded(clock().timestamp(), latency_ms)
 
     def attach(self, engine: Engine) -> None:
@@ -144,15 +157,25 @@ class Reporter:
         """Publish what does not change while the bot runs."""
         self._outbox.state(self._topics.info, info)
 
-    def follow(self, old: Desired | None, new: Desired) -> None:
-        """Publish mode, active set and settings, and events for what has changed."""
+    def follow(self, old: Desired | None, new: Desired, command_seq: int | None = None) -> None:
+        """Publish mode, active set and settings, and events for what has changed, by the command of this number."""
         self._desired = new
         now = self._clock()
         self._outbox.state(self._topics.mode, new.mode.value)
         self._outbox.state(self._topics.cryptos, ActiveSet(dict(new.active)))
-        self._outbox.state(self._topics.config, ConfigState(describe(new.settings, self._hard_limits)))
+        config = self.config()
+        if config is not None:
+            self._outbox.state(self._topics.config, config)
         if old is not None and old.mode is not new.mode:
-            changed = ModeChanged(mode=new.mode, previous=old.mode, reason=new.reason, revision=new.revision, at=now)
+            changed = ModeChanged(
+                mode=new.mode,
+                previous=old.mode,
+                reason=new.reason,
+                revision=new.revision,
+                at=now,
+                command_seq=command_seq,
+            )
+            log.info("Mode %s, was %s (%s)", new.mode, old.mode, new.reason, extra={"command": command_seq})
             self._event(Event.MODE_CHANGED, changed)
         if old is not None and dict(old.active) != dict(new.active):
             switched = CryptoChanged(
@@ -161,7 +184,9 @@ class Reporter:
                 switched_off=sorted(set(old.active) - set(new.active)),
                 revision=new.revision,
                 at=now,
+                command_seq=command_seq,
             )
+            log.info("Active: %s", ", ".join(new.active) or "no coin", extra={"command": command_seq})
             self._event(Event.CRYPTO_CHANGED, switched)
         self._publish_status()
         self._market_changed.set()
@@ -213,6 +238,7 @@ class Reporter:
         """The strategy has said something new."""
         self.last_signal = signal
         self._outbox.event(self._topics.event(Event.SIGNAL), signal)
+        self.on_event(Event.SIGNAL, signal)
         self._market_changed.set()
 
     def on_order(self, order: OrderView) -> None:
@@ -223,6 +249,15 @@ class Reporter:
 
     def on_fill(self, fill: FillView) -> None:
         """The exchange has filled an order."""
+        log.info(
+            "Fill: %s %s %s at %s, fee %s USD",
+            fill.side,
+            fill.size,
+            fill.symbol,
+            fill.price,
+            fill.fee_usd,
+            extra={"order": fill.order_id, "fill": fill.fill_id},
+        )
         self._event(Event.FILL, fill)
 
     def on_position_closed(self, closed: PositionClosed) -> None:
@@ -262,8 +297,86 @@ class Reporter:
     def on_breaker(self, name: str, reason: str, *, opened: bool) -> None:
         """A dependency's breaker has opened or closed."""
         kind = Event.BREAKER_OPENED if opened else Event.BREAKER_CLOSED
+        log.log(
+            logging.WARNING if opened else logging.INFO,
+            "Breaker %s %s: %s",
+            name,
+            "opened" if opened else "closed",
+            reason,
+        )
         self._event(kind, BreakerChanged(name=name, reason=reason, at=self._clock()))
         self._market_changed.set()
+
+    # what there is to show
+
+    def positions(self) -> list[Position]:
+        """Return the open positions, as far as they are known."""
+        engine = self._engine
+        if engine is None or engine.portfolio.account is None:
+            return []
+        quotes = engine.feed.quotes
+        return [
+            views.position(state, engine.portfolio, quotes.get(symbol))
+            for symbol, state in engine.portfolio.account.positions.items()
+        ]
+
+    def account(self) -> Account | None:
+        """Return how the account is doing, or None while it is not known."""
+        return None if self._engine is None else views.account(self._engine.portfolio, self._clock())
+
+    def coins(self) -> dict[str, CryptoState]:
+        """Return what is known of each coin that is active or has a position."""
+        engine, desired = self._engine, self._desired
+        if engine is None or desired is None:
+            return {}
+        held = {position.symbol: position for position in self.positions()}
+        now = self._clock()
+        return {
+            symbol: views.crypto(
+                topic_id := desired.active.get(symbol),
+                engine.feed.quotes.get(symbol),
+                engine.feed.predictions.get(symbol),
+                engine.signals.get(symbol),
+                held.get(symbol),
+                now,
+                None if topic_id is None else engine.skill(topic_id),
+            )
+            for symbol in desired.active.keys() | held.keys()
+        }
+
+    def config(self) -> ConfigState | None:
+        """Return the runtime settings in force, or None before they are known."""
+        desired = self._desired
+        return None if desired is None else ConfigState(describe(desired.settings, self._hard_limits))
+
+    def status(self) -> BotStatus | None:
+        """Return the one message for dashboards, or None before there is anything to say."""
+        engine, desired = self._engine, self._desired
+        if engine is None or desired is None:
+            return None
+        account, state = self.account(), engine.portfolio.account
+        return BotStatus(
+            mode=desired.mode,
+            since=desired.since,
+            reason=desired.reason,
+            health=self._overall(),
+            warnings=self.warnings(),
+            network=self._identity.network,
+            active_cryptos=dict(desired.active),
+            equity_usd=None if account is None else account.equity_usd,
+            daily_pnl_usd=None if account is None else account.daily_pnl_usd,
+            exposure_usd=None if account is None else account.exposure_usd,
+            open_positions=0 if state is None else len(state.positions),
+            last_signal=self.last_signal,
+            last_order=self.last_order,
+            breakers=self._breakers(),
+            requests=views.requests(engine.feed.hyperliquid.figures()),
+            signed_commands=self.refused(),
+            uptime_s=self._uptime_s(),
+            version=self._identity.version,
+            instance_id=self._identity.instance_id,
+            revision=desired.revision,
+        )
 
     # the rest
 
@@ -271,6 +384,7 @@ class Reporter:
         self._outbox.event(self._topics.event(kind), content)
         stored: dict[str, JsonValue] = content.model_dump(mode="json")
         self._ledger.note(kind.value, stored, self._clock())
+        self.on_event(kind, content)
 
     def _uptime_s(self) -> float:
         return round(time.monotonic() - self._started, 1)
@@ -284,7 +398,9 @@ class Reporter:
         while True:
             before = time.perf_counter()
             await asyncio.sleep(_LAG_SAMPLE_S)
-            self._lags_ms.append((time.perf_counter() - before - _LAG_SAMPLE_S) * 1000)
+            lag_s = max(0.0, time.perf_counter() - before - _LAG_SAMPLE_S)
+            self._lags_ms.append(lag_s * 1000)
+            self.on_lag(lag_s)
 
     async def _publish_market(self) -> None:
         while True:
@@ -296,16 +412,10 @@ class Reporter:
             await asyncio.sleep(_PUBLISH_INTERVAL_S)
 
     def _publish_account(self) -> None:
-        engine = self._engine
-        if engine is None or engine.portfolio.account is None:
+        if self._engine is None or self._engine.portfolio.account is None:
             return
-        portfolio, quotes = engine.portfolio, engine.feed.quotes
-        held = [
-            views.position(state, portfolio, quotes.get(symbol))
-            for symbol, state in engine.portfolio.account.positions.items()
-        ]
-        self._outbox.state(self._topics.positions, Positions(held))
-        account = views.account(portfolio, self._clock())
+        self._outbox.state(self._topics.positions, Positions(self.positions()))
+        account = self.account()
         if account is not None:
             self._outbox.state(self._topics.account, account)
 
@@ -313,60 +423,19 @@ class Reporter:
         engine, desired = self._engine, self._desired
         if engine is None or desired is None:
             return
-        account = engine.portfolio.account
-        positions = {} if account is None else account.positions
-        now = self._clock()
-        shown = set(desired.active) | set(positions)
-        for symbol in shown:
-            quote = engine.feed.quotes.get(symbol)
-            held = views.position(positions[symbol], engine.portfolio, quote) if symbol in positions else None
-            topic_id = desired.active.get(symbol)
-            state = views.crypto(
-                topic_id,
-                quote,
-                engine.feed.predictions.get(symbol),
-                engine.signals.get(symbol),
-                held,
-                now,
-                None if topic_id is None else engine.skill(topic_id),
-            )
+        coins = self.coins()
+        for symbol, state in coins.items():
             self._outbox.state(self._topics.crypto(symbol), state)
-        for symbol in self._shown - shown:
+        for symbol in self._shown - coins.keys():
             self._outbox.clear(self._topics.crypto(symbol))
-        self._shown = shown
+        self._shown = set(coins)
         # What the bot holds is known from its books before the account has been read.
         self.on_cryptos(desired.active.keys() | engine.portfolio.holdings.keys())
 
     def _publish_status(self) -> None:
-        engine, desired = self._engine, self._desired
-        if engine is None or desired is None:
-            return
-        account = views.account(engine.portfolio, self._clock())
-        state = engine.portfolio.account
-        self._outbox.state(
-            self._topics.status,
-            BotStatus(
-                mode=desired.mode,
-                since=desired.since,
-                reason=desired.reason,
-                health=self._overall(),
-                warnings=self.warnings(),
-                network=self._identity.network,
-                active_cryptos=dict(desired.active),
-                equity_usd=None if account is None else account.equity_usd,
-                daily_pnl_usd=None if account is None else account.daily_pnl_usd,
-                exposure_usd=None if account is None else account.exposure_usd,
-                open_positions=0 if state is None else len(state.positions),
-                last_signal=self.last_signal,
-                last_order=self.last_order,
-                breakers=self._breakers(),
-                requests=views.requests(engine.feed.hyperliquid.figures()),
-                uptime_s=self._uptime_s(),
-                version=self._identity.version,
-                instance_id=self._identity.instance_id,
-                revision=desired.revision,
-            ),
-        )
+        status = self.status()
+        if status is not None:
+            self._outbox.state(self._topics.status, status)
 
     def _dependencies(self) -> list[Dependency]:
         return [self.mqtt, *([] if self._engine is None else self._engine.feed.dependencies())]
@@ -423,5 +492,17 @@ def _no_symbols(_symbols: Collection[str]) -> None:
     pass
 
 
+def _nobody_counts(_kind: Event, _content: BaseModel) -> None:
+    pass
+
+
+def _nobody_measures(_lag_s: float) -> None:
+    pass
+
+
 def _no_trip(_name: str, _reason: str) -> None:
     pass
+
+
+def _nobody_is_refused() -> SignedCommands | None:
+    return None

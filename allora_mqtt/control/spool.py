@@ -18,7 +18,7 @@ from allora_mqtt.control.inbox import Inbox
 from allora_mqtt.control.outbox import encode
 from allora_mqtt.protocol import spool
 from allora_mqtt.protocol.commands import Envelope
-from allora_mqtt.protocol.errors import Rejected
+from allora_mqtt.protocol.errors import ErrorCode, Rejected
 from allora_mqtt.protocol.messages import Response
 from allora_mqtt.protocol.reading import Parsed
 from allora_mqtt.store.entries import SPOOL, Incoming, Unanswered, fingerprint
@@ -89,9 +89,20 @@ class Spool:
         journal: knows what an earlier run took and did not end.
         inbox: takes the commands.
         clock: the time, with its zone.
+        needs_ids: whether other bots, with folders of their own, end what this journal holds: then only its id tells
+            a file that was left lying here from a new one.
     """
 
-    def __init__(self, folder: Folder, journal: Journal, inbox: Inbox, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        journal: Journal,
+        inbox: Inbox,
+        clock: Callable[[], datetime],
+        *,
+        needs_ids: bool = False,
+    ) -> None:
+        self._needs_ids = needs_ids
         self._folder = folder
         self._journal = journal
         self._inbox = inbox
@@ -176,6 +187,11 @@ class Spool:
             parsed = spool.read(file.content)
         else:
             parsed = Parsed.refused(spool.UNKNOWN, Envelope(), file.refusal)
+        if self._needs_ids and parsed.envelope.id is None and not (parsed.body is None or parsed.body.reduces_risk):
+            why = 'a file needs an "id" where two bots are a pair: without one it could run once for each of them'
+            parsed = Parsed.refused(
+                parsed.name, parsed.envelope, Rejected(ErrorCode.BAD_VALUE, f"Nothing was run: {why}.")
+            )
         incoming = Incoming(
             name=parsed.name,
             topic=f"{_TOPIC}{file.name}",

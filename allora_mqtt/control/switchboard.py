@@ -146,6 +146,8 @@ class Switchboard:
         """The connection has ended; what waited is not read to its end before the next one."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._answering is not None:
+            self._answering.cancel()
         self._reporter.mqtt.failed(self._clock().timestamp(), reason)
         self._outbox.lost()
         if self._discovery is not None:

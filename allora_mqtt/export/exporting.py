@@ -15,6 +15,7 @@ from allora_mqtt.export import source
 from allora_mqtt.export.records import RECORDS
 from allora_mqtt.export.writers import WRITERS
 from allora_mqtt.files import whole_file
+from allora_mqtt.store.database import NoDriver
 
 
 class CannotExport(Exception):  # noqa: N818 - it names what happened
@@ -60,6 +61,8 @@ def export(database_url: str, wanted: Export, on_progress: Callable[[int, int], 
     except FileNotFoundError as error:
         message = f"There is no {error.args[0]}: run the bot first, or set BOT_DATA_DIR to its data folder."
         raise CannotExport(message) from error
+    except NoDriver as error:
+        raise CannotExport(str(error)) from error
     try:
         total = source.count(engine, record, wanted.since, wanted.until)
         with _stream(wanted.out) as stream:
@@ -72,7 +75,7 @@ def export(database_url: str, wanted: Export, on_progress: Callable[[int, int], 
     except ImportError as error:
         raise CannotExport("Parquet needs pyarrow: install it with `pip install 'allora-mqtt[parquet]'`.") from error
     except (SQLAlchemyError, sqlite3.Error) as error:
-        reason = getattr(error, "orig", None) or error
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
         raise CannotExport(
             f"The database cannot be read ({reason}). If it is of another version, start the bot once."
         ) from error

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, Select, create_engine, func, literal, select, tup
 from sqlalchemy.pool import NullPool
 
 from allora_mqtt.export.records import Record
-from allora_mqtt.store.database import sqlite_path
+from allora_mqtt.store.database import open_engine, sqlite_path
 
 _PART: Final = 5_000
 _BUSY_S: Final = 10.0
@@ -28,10 +28,11 @@ def open_read_only(url: str) -> Engine:
 
     Raises:
         FileNotFoundError: there is no such SQLite file.
+        NoDriver: it is PostgreSQL's, and psycopg is not installed.
     """
     path = sqlite_path(url)
     if path is None:
-        return create_engine(url, poolclass=NullPool, execution_options={"postgresql_readonly": True})
+        return open_engine(url, read_only=True)
     if not path.is_file():
         raise FileNotFoundError(path)
     return create_engine("sqlite://", creator=lambda: _connect(path), poolclass=NullPool)

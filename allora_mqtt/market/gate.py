@@ -8,6 +8,7 @@ its body a request is nothing: the exchange sees a connection that broke off.
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -19,11 +20,15 @@ _POLL_S = 0.001
 class GateClosed(BotError):  # noqa: N818 - it names a state, as its siblings in the contract do
     """The order did not leave, because the bot is not allowed to send orders now."""
 
+    def __init__(self, why: str = "orders are not allowed in this mode; activate the bot first") -> None:
+        super().__init__(ErrorCode.NOT_ALLOWED, f"The order was stopped before it left: {why}.")
+
+
+class NotInCharge(GateClosed):
+    """Nothing at all may leave, because another bot may act in this one's place now."""
+
     def __init__(self) -> None:
-        super().__init__(
-            ErrorCode.NOT_ALLOWED,
-            "The order was stopped before it left: orders are not allowed in this mode; activate the bot first.",
-        )
+        super().__init__("the lease of the database has run out, and another bot may have taken over")
 
 
 class SendGate:
@@ -100,11 +105,19 @@ class GatedBody:
     left.
 
     It has no `__iter__`, `tell` or `seek`, so that the client neither sends it in chunks nor a second time.
+
+    Args:
+        payload: the bytes.
+        gate: of what raises exposure.
+        is_in_charge: whether this bot may send anything; None where there can be no other.
     """
 
-    def __init__(self, payload: bytes, gate: SendGate | None = None) -> None:
+    def __init__(
+        self, payload: bytes, gate: SendGate | None = None, is_in_charge: Callable[[], bool] | None = None
+    ) -> None:
         self._payload = payload
         self._gate = gate
+        self._is_in_charge = is_in_charge
         self._lock = threading.Lock()
         self._left = False
         self._abandoned = False
@@ -135,6 +148,7 @@ class GatedBody:
 
         Raises:
             GateClosed: the gate is closed or the body was abandoned.
+            NotInCharge: another bot may act now.
         """
         with self._lock:
             if not self._left:
@@ -143,6 +157,9 @@ class GatedBody:
                 if self._gate is not None:
                     self._gate.enter()
                     self._holds_gate = True
+                # Last, for it holds for a time only.
+                if self._is_in_charge is not None and not self._is_in_charge():
+                    raise NotInCharge
                 self._left = True
                 return self._payload
         self._release()

@@ -106,6 +106,7 @@ class Hyperliquid:
         clock: unix seconds.
         steady: seconds of a clock that is never set back, for the request budget.
         weight_per_minute: what the bot may use of the exchange's limit on its IP address.
+        is_in_charge: whether this bot may send anything; None where there can be no other.
     """
 
     def __init__(
@@ -119,13 +120,14 @@ class Hyperliquid:
         clock: Callable[[], float],
         steady: Callable[[], float] = time.monotonic,
         weight_per_minute: int = WEIGHT_PER_MINUTE,
+        is_in_charge: Callable[[], bool] | None = None,
     ) -> None:
         url = base_url.rstrip("/")
         self.account_address = account_address
         """The account that trades, itself or for a vault."""
         self._account = vault_address or account_address
         self._clock = clock
-        self.line = Line(url, timeout_s, clock, steady, hide_key(wallet), weight_per_minute)
+        self.line = Line(url, timeout_s, clock, steady, hide_key(wallet), weight_per_minute, is_in_charge)
         """The requests themselves, with their budget and breakers."""
         self._signer = None if wallet is None else Signer(wallet, vault_address, url == MAINNET_API_URL)
         self._assets: dict[str, Asset] = {}
@@ -394,7 +396,7 @@ class Hyperliquid:
 
         Raises:
             OutcomeUnknown: the bytes left and no usable answer came.
-            GateClosed: the gate stopped it; nothing left.
+            GateClosed: the gate stopped it, or another bot may act in this one's place; nothing left.
             DuplicateNonce: the exchange has this envelope already.
             RateLimited: the exchange did not run it, because it was asked too often.
             ActionsExhausted: the account has used up its actions.

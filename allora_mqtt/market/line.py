@@ -72,6 +72,7 @@ class Line:
         steady: seconds of a clock that is never set back, for the request budget.
         hide: takes the key out of what the exchange says.
         weight_per_minute: what the bot may use of the exchange's limit on its IP address.
+        is_in_charge: whether this bot may send anything; None where there can be no other.
     """
 
     def __init__(
@@ -82,11 +83,13 @@ class Line:
         steady: Callable[[], float],
         hide: Callable[[str], str],
         weight_per_minute: int,
+        is_in_charge: Callable[[], bool] | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._clock = clock
         self.steady = steady
         self._hide = hide
+        self._is_in_charge = is_in_charge
         self.info_health = Dependency("hyperliquid")
         self.exchange_health = Dependency("hyperliquid_exchange")
         self.budget = RequestBudget(weight_per_minute)
@@ -222,7 +225,7 @@ class Line:
 
     async def _deliver(self, envelope: Envelope, gate: SendGate | None) -> object:
         self.budget.acted(envelope.action_count)
-        body = GatedBody(envelope.to_json().encode(), gate)
+        body = GatedBody(envelope.to_json().encode(), gate, self._is_in_charge)
         running = _in_thread(self._writers, partial(self._post, body))
         try:
             # Connecting and answering have their own timeouts in the thread; this one also covers waiting for a thread.

@@ -9,6 +9,7 @@ from typing import Any, Final
 from allora_mqtt.protocol import examples, schema
 from allora_mqtt.protocol.messages import PROTOCOL_VERSION, Availability
 from allora_mqtt.protocol.schema import COMMANDS, WORDS, Delivery, Schemas
+from allora_mqtt.protocol.topics import LogLevel
 
 ASYNCAPI_VERSION: Final = "3.0.0"
 _BINDING: Final = {"bindingVersion": "0.2.0"}
@@ -16,6 +17,7 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "base": {"description": "The base topic, `MQTT_BASE_TOPIC`; may hold slashes.", "default": "bot"},
     "symbol": {"description": "A coin as HyperLiquid names it.", "examples": ["BTC"]},
     "key": {"description": "A runtime setting, as in the message `config`.", "examples": ["price_gap_pct"]},
+    "level": {"description": "How bad it is.", "enum": list(LogLevel)},
     "name": {"description": "What was commanded: `mode`, `cryptos`, `config` or the action.", "examples": ["mode"]},
 }
 _PARAMETER: Final = re.compile(r"{(\w+)}")

@@ -1,9 +1,12 @@
-"""What the answers to `trades` and `performance` hold; docs/books.md has the formula of each figure."""
+"""What the answers to `trades`, `events` and `performance` hold; docs/books.md has the formula of each figure."""
 
 from typing import Final
 
+from pydantic import JsonValue
+
 from allora_mqtt.protocol.messages import FillView, Side
 from allora_mqtt.protocol.model import Amount, Model, Timestamp
+from allora_mqtt.protocol.topics import Event
 
 ADOPTED: Final = "adopted"
 """Why a position is the bot's own that somebody else opened."""
@@ -50,6 +53,24 @@ class TradesPage(Model):
     fills: list[FillView] | None = None
     next: str | None
     """What `before` is to be for the rows that follow; null at the end."""
+
+
+class LoggedEvent(Model):
+    """One row of the answer to `events`."""
+
+    type: Event
+    at: Timestamp
+    """When it happened; for a command when it came in, so that it stands before what it brought about."""
+    content: dict[str, JsonValue]
+    """As it was published on `event/<type>`."""
+
+
+class EventsPage(Model):
+    """The answer to `events`, newest first."""
+
+    events: list[LoggedEvent]
+    next: str | None
+    """What `before` is to be for the rows that follow; None at the end."""
 
 
 class Result(Model):

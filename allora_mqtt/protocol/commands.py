@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, field_val
 from allora_mqtt.protocol.cursor import Cursor
 from allora_mqtt.protocol.errors import excerpt
 from allora_mqtt.protocol.model import NOT_BOOL, Model, Timestamp
-from allora_mqtt.protocol.topics import SYMBOL_PATTERN, Address, Slot
+from allora_mqtt.protocol.topics import SYMBOL_PATTERN, Address, Event, Slot
 
 Symbol = Annotated[str, StringConstraints(pattern=f"^{SYMBOL_PATTERN.pattern}$")]
 TopicId = Annotated[int, Field(ge=1, le=1_000_000_000), NOT_BOOL]
@@ -244,6 +244,18 @@ class Trades(Action):
     """The page after an earlier answer: what that called `next`."""
 
 
+class Events(Action):
+    """The newest events, of some types or of all; those of `event/<type>`, as far back as the books go."""
+
+    name: ClassVar[str] = "events"
+    limit: _Limit = 50
+    types: Annotated[tuple[Event, ...], Field(max_length=len(Event))] = ()
+    """Of these types only; all of them where none is named."""
+    since: Timestamp | None = None
+    before: Cursor | None = None
+    """The page after an earlier answer: what that called `next`."""
+
+
 class Performance(Action):
     """Profit and loss by day, coin and topic, and how the trades went."""
 
@@ -299,6 +311,7 @@ ACTIONS: Final[Mapping[str, type[Action]]] = {
         Ping,
         History,
         Trades,
+        Events,
         Performance,
         SearchCatalog,
         Activate,
@@ -308,8 +321,9 @@ ACTIONS: Final[Mapping[str, type[Action]]] = {
 }
 """Every action by its name in `<base>/request/<name>`."""
 
+_MAX_BRIEF: Final = 80
 
-QUESTIONS: Final = frozenset(action.name for action in (Ping, History, Trades, Performance, SearchCatalog))
+QUESTIONS: Final = frozenset(action.name for action in (Ping, History, Trades, Events, Performance, SearchCatalog))
 """The actions that only ask: nothing changes by them, so that nobody needs to know later that they were asked."""
 
 
@@ -330,6 +344,22 @@ def write(body: Body, envelope: Envelope | None = None) -> tuple[Address, bytes]
     if envelope is not None:
         fields |= envelope.model_dump(mode="json", exclude_none=True)
     return address, json.dumps(fields, separators=(",", ":")).encode()
+
+
+def brief(body: Body) -> str | None:
+    """Return in a few words what a command asks for beside its name: `ACTIVE`, `BTC ON`; None where that says all."""
+    fields = body.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    text = " ".join(_in_words(value) for value in fields.values())
+    return (text if len(text) <= _MAX_BRIEF else f"{text[: _MAX_BRIEF - 1]}…") or None
+
+
+def _in_words(value: JsonValue) -> str:
+    match value:
+        case dict():
+            return ", ".join(key if inner is None else f"{key} {inner}" for key, inner in value.items()) or "NONE"
+        case list():
+            return ", ".join(map(str, value))
+    return str(value)
 
 
 _TOPIC_ID: Final = TypeAdapter[int](TopicId)

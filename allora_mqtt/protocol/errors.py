@@ -60,6 +60,12 @@ class ErrorCode(StrEnum):
     """The database could not be written, and nothing is done that cannot be written down."""
     USE_SET_TOPIC = "USE_SET_TOPIC"
     """Somebody published to a state topic; commands go to the topic that ends in `/set`."""
+    NOT_SIGNED = "NOT_SIGNED"
+    """The bot takes signed commands only (`MQTT_COMMAND_SECRET`), and this one is not."""
+    BAD_SIGNATURE = "BAD_SIGNATURE"
+    """Signed by nobody the bot knows, for another topic, or changed since."""
+    STALE_SIGNATURE = "STALE_SIGNATURE"
+    """Signed too long ago to be told from a replay."""
 
 
 class WarningCode(StrEnum):

@@ -12,6 +12,7 @@ _ARGUMENTS: Final[Mapping[str, tuple[JsonValue, ...]]] = {
     "reset_breaker": ({"name": "allora"},),
     "history": ({"limit": 20},),
     "trades": ({"limit": 20, "symbol": "BTC"}, {"kind": "fills", "since": "2026-11-01T00:00:00Z"}),
+    "events": ({"limit": 20, "types": ["order", "fill"]}, {"since": "2026-11-01T00:00:00Z"}),
     "performance": ({"days": 7},),
     "catalog": ({"search": "BT", "availability": "both", "active": False},),
     "activate": ({"symbol": "BTC", "topic_id": 14},),

@@ -9,6 +9,7 @@ from allora_mqtt.protocol.commands import Mode, Switch
 from allora_mqtt.protocol.errors import ErrorCode, WarningCode
 from allora_mqtt.protocol.model import Amount, Model, Timestamp
 from allora_mqtt.protocol.runtime import SettingState
+from allora_mqtt.protocol.topics import LogLevel
 
 PROTOCOL_VERSION = 1
 
@@ -69,6 +70,8 @@ class Response(Model):
     """How long running it took."""
     revision: int
     """The revision after it."""
+    signed_by: str | None = None
+    """The key id of who has signed the command, where the bot demands that."""
 
 
 class Availability(StrEnum):
@@ -192,6 +195,8 @@ class OrderView(Model):
     """The signal that led to it; null for exits and stops."""
     reason: str
     at: Timestamp
+    oid: int | None = None
+    """The exchange's own id; null until it has given one."""
 
 
 class FillView(Model):
@@ -228,6 +233,10 @@ class PositionClosed(Model):
     """Closed PnL less fees plus funding."""
     reason: str
     at: Timestamp
+    position_id: str | None = None
+    """The id of the order that opened it."""
+    trade_id: str | None = None
+    """The round trip in the answer to `trades`; None while its fills are not known."""
 
 
 class ModeChanged(Model):
@@ -239,6 +248,8 @@ class ModeChanged(Model):
     """Who or what changed it."""
     revision: int
     at: Timestamp
+    command_seq: int | None = None
+    """The command that did it, by its number in the journal; None where it was none."""
 
 
 class CryptoChanged(Model):
@@ -249,6 +260,8 @@ class CryptoChanged(Model):
     switched_off: list[str]
     revision: int
     at: Timestamp
+    command_seq: int | None = None
+    """The command that did it, by its number in the journal."""
 
 
 class BreakerChanged(Model):
@@ -268,6 +281,22 @@ class CommandEvent(Model):
     source: str | None = None
     error: ErrorInfo | None = None
     at: Timestamp
+    seq: int | None = None
+    """Its number in the journal."""
+    asked: str | None = None
+    """What it asked for, in a few words."""
+
+
+class LogLine(Model):
+    """`<base>/log/<level>`: a line of the bot's log; not retained."""
+
+    at: Timestamp
+    level: LogLevel
+    logger: str
+    """The part of the bot, or the library, that says it."""
+    message: str
+    context: dict[str, str]
+    """Ids, as they stand behind the message in the log: `command`, `signal`, `order`, `fill`, …"""
 
 
 class CryptoState(Model):
@@ -385,6 +414,20 @@ class Requests(Model):
     """10,000, and one more for each USD traded. No entries when nearly all are used."""
 
 
+class SignedCommands(Model):
+    """How many commands were refused since the start, where the bot takes signed ones only."""
+
+    unsigned: int
+    forged: int
+    """Signed by nobody known, for another topic, or changed since."""
+    stale: int
+    """Signed too long ago to be told from a replay."""
+    replayed: int
+    """Signed commands that had come before, a sender's own second attempts among them."""
+    dropped: int
+    """Of all these, those that came too fast to be answered and written down."""
+
+
 class BotStatus(Model):
     """`<base>/status`: the one JSON for dashboards."""
 
@@ -412,6 +455,8 @@ class BotStatus(Model):
     """Those that are open."""
     requests: Requests | None = None
     """How much of HyperLiquid's request limits is used."""
+    signed_commands: SignedCommands | None = None
+    """None where anybody may command."""
     uptime_s: float
     version: str
     instance_id: str

@@ -6,7 +6,7 @@ of the envelope as could be understood, so that the sender gets an answer with i
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from pydantic import JsonValue, ValidationError
@@ -22,6 +22,7 @@ from allora_mqtt.protocol.commands import (
     SetMode,
 )
 from allora_mqtt.protocol.errors import ErrorCode, Rejected, excerpt
+from allora_mqtt.protocol.signed import Proof, proof_in
 from allora_mqtt.protocol.topics import Address, Slot
 
 MAX_PAYLOAD_BYTES: Final = 64 * 1024
@@ -43,12 +44,16 @@ class Parsed:
         envelope: whatever of the envelope was understood.
         body: the command, or None where the payload could not be read.
         error: why there is no command.
+        proof: what the payload says of who signed it.
+        signed_by: who has signed it, once that is known to be true.
     """
 
     name: str
     envelope: Envelope
     body: Body | None
     error: Rejected | None
+    proof: Proof | None = None
+    signed_by: str | None = None
 
     @classmethod
     def refused(cls, name: str, envelope: Envelope, error: Rejected) -> Self:
@@ -70,7 +75,7 @@ def name_of(address: Address) -> str:
 
 
 def read(address: Address, payload: bytes, max_bytes: int = MAX_PAYLOAD_BYTES) -> Parsed:
-    """Read a command.
+    """Read a command, signed or not; whether a signature is true is for others to judge.
 
     Args:
         address: where it was sent.
@@ -83,11 +88,25 @@ def read(address: Address, payload: bytes, max_bytes: int = MAX_PAYLOAD_BYTES) -
     if len(payload) > max_bytes:
         message = f"The payload has {len(payload)} bytes; at most {max_bytes} are read."
         return Parsed.refused(name_of(address), Envelope(), Rejected(ErrorCode.TOO_LARGE, message))
+    proof = None
     try:
         content = decode(payload)
+        proof = proof_in(content)
+        if proof is not None:
+            topic, content = _signed_command(proof)
+            proof = replace(proof, topic=topic)
     except Rejected as error:
-        return Parsed.refused(name_of(address), Envelope(), error)
-    return understand(address, content)
+        return replace(Parsed.refused(name_of(address), Envelope(), error), proof=proof)
+    return replace(understand(address, content), proof=proof)
+
+
+def _signed_command(proof: Proof) -> tuple[str | None, JsonValue]:
+    """Return what was signed: the topic it was signed for, and the command."""
+    content = decode(proof.text.encode())
+    if not isinstance(content, dict):
+        raise Rejected(ErrorCode.BAD_JSON, "What was signed is not a JSON object.")
+    topic = content.pop("topic", None)
+    return (topic if isinstance(topic, str) else None), content
 
 
 def understand(address: Address, content: JsonValue) -> Parsed:

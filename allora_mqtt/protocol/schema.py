@@ -64,6 +64,7 @@ MESSAGES: Final[Mapping[str, type[BaseModel]]] = {
     f"event/{Event.BREAKER_OPENED}": messages.BreakerChanged,
     f"event/{Event.BREAKER_CLOSED}": messages.BreakerChanged,
     f"event/{Event.COMMAND}": messages.CommandEvent,
+    "log/{level}": messages.LogLine,
 }
 """The JSON message on each topic, without the base topic."""
 
@@ -81,8 +82,9 @@ class Delivery:
     @classmethod
     def of(cls, topic: str) -> Self:
         """Return how messages go out on a topic of `MESSAGES` or `WORDS`."""
-        is_passing = topic == "heartbeat" or topic.startswith(("event/", "response/"))
-        return cls(0 if topic == "heartbeat" else 1, not is_passing)
+        is_fleeting = topic == "heartbeat" or topic.startswith("log/")
+        is_passing = is_fleeting or topic.startswith(("event/", "response/"))
+        return cls(0 if is_fleeting else 1, not is_passing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,15 @@ class Event(StrEnum):
     COMMAND = "command"
 
 
+class LogLevel(StrEnum):
+    """The levels of `<base>/log/<level>`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a command was sent: the kind of topic and the symbol, key or action in it, as written there."""
@@ -115,6 +124,10 @@ class Topics:
     def event(self, event: Event) -> str:
         """Return where events of this type go."""
         return f"{self.base}/event/{event}"
+
+    def log(self, level: LogLevel) -> str:
+        """Return where lines of the log of this level go."""
+        return f"{self.base}/log/{level}"
 
     def crypto(self, symbol: str) -> str:
         """Return the state topic of one symbol."""

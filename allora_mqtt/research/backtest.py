@@ -32,7 +32,7 @@ from allora_mqtt.simulator.exchange_state import ExchangeState
 from allora_mqtt.simulator.margin import leverage_of, summarize
 from allora_mqtt.simulator.universe import Universe
 from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
-from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, EntryPlan, OrderPace, Refused, plan_entry
+from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, TRADED_ON, EntryPlan, OrderPace, Refused, plan_entry
 from allora_mqtt.trading.strategy import BUILT_IN, Opinion, Situation, Strategies, gap_pct
 
 _ADDRESS: Final = "0xbacc"
@@ -215,7 +215,7 @@ class Backtest:
         if self._trips:
             return Refused("a limit on losses was reached")
         if (prediction.topic_id, prediction.at) in self._entered:
-            return Refused("this prediction has been traded on")
+            return Refused(TRADED_ON)
         gate = self._thoughts.gate_refusal(situation, opinion.direction)
         if gate is not None:
             return Refused(gate)

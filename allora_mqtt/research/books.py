@@ -23,7 +23,7 @@ from allora_mqtt.research.rows import utc
 from allora_mqtt.research.run import Moment
 from allora_mqtt.research.summary import few_trades, joined, thinned, topic_result, trade_result
 from allora_mqtt.research.trades import Trade
-from allora_mqtt.store.database import sqlite_path
+from allora_mqtt.store.database import NoDriver, open_engine, sqlite_path
 from allora_mqtt.store.schema import equity, positions, settings, signals
 from allora_mqtt.store.schema import trades as round_trips
 
@@ -90,7 +90,10 @@ def _read(url: str) -> _Rows:
     if path is not None and not path.is_file():
         message = f"There is no database {path}; set BOT_DATA_DIR as the bot has it, or name one with --database."
         raise ResearchError(Problem.NO_FILE, message)
-    engine = create_engine(url, poolclass=NullPool) if path is None else _read_only(path)
+    try:
+        engine = open_engine(url, read_only=True) if path is None else _read_only(path)
+    except NoDriver as error:
+        raise ResearchError(Problem.BAD_OPTION, str(error)) from error
     try:
         with engine.connect() as connection:
             return _Rows(

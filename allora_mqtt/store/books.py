@@ -4,7 +4,7 @@ Sums are made by the database, in whole numbers, while the event loop goes on; d
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Context, Decimal
@@ -14,6 +14,7 @@ from sqlalchemy import Column, Connection, Float, Select, and_, case, cast, func
 
 from allora_mqtt.protocol.books import (
     EquityPoint,
+    EventsPage,
     Foreign,
     Performance,
     Result,
@@ -23,7 +24,9 @@ from allora_mqtt.protocol.books import (
 )
 from allora_mqtt.protocol.cursor import cursor, read_cursor
 from allora_mqtt.protocol.messages import FillView, Side
+from allora_mqtt.protocol.topics import Event
 from allora_mqtt.store.database import Database
+from allora_mqtt.store.event_log import read_events
 from allora_mqtt.store.schema import NanoUsd, day_results, equity, fills, trades
 
 _ZERO: Final = Decimal(0)
@@ -108,6 +111,12 @@ class Books:
             return TradesPage(trades=[_trade_view(row) for row in found[:limit]], next=following)
 
         return await self._database.read(read)
+
+    async def events(
+        self, limit: int, types: Collection[Event], since: datetime | None, before: str | None
+    ) -> EventsPage:
+        """Return the newest events, newest first; see `event_log.read_events`."""
+        return await self._database.read(lambda connection: read_events(connection, limit, types, since, before))
 
     async def performance(self, since: datetime, until: datetime) -> Performance:
         """Return what the account and the bot's trades brought from the beginning of a UTC day on.

@@ -208,6 +208,15 @@ class Journal:
 
         return await self._database.read(query)
 
+    async def began(self) -> datetime | None:
+        """Return since when every command's id is known here; None while there is none."""
+
+        def query(connection: Connection) -> datetime | None:
+            oldest = select(bot_commands.c.received_at).order_by(bot_commands.c.seq).limit(1)
+            return connection.execute(oldest).scalar_one_or_none()
+
+        return await self._database.read(query)
+
     async def outcome(self, seq: int) -> dict[str, JsonValue] | None:
         """Return how a command ended, if it has."""
 
@@ -397,6 +406,7 @@ def _history_row(row: Row[Any]) -> dict[str, JsonValue]:
         "status": row.status,
         "error": response.get("error"),
         "source": row.source,
+        "signed_by": response.get("signed_by"),
         "channel": row.channel,
         "received_at": rfc3339(row.received_at),
         "executed_at": rfc3339(row.executed_at) if row.executed_at else None,

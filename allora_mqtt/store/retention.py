@@ -22,10 +22,13 @@ from sqlalchemy import (
 )
 
 from allora_mqtt.protocol.commands import QUESTIONS
+from allora_mqtt.protocol.errors import ErrorCode
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.journal import PENDING, RUNNING
 from allora_mqtt.store.schema import bot_commands, equity, events, predictions, signals
 
+_STRANGERS_KEPT: Final = 10_000
+"""Commands that were refused for their signature, and repetitions of others: anybody may send them without end."""
 _LOOK: Final = 20_000
 """Rows that are held in memory at once."""
 _BATCH: Final = 500
@@ -56,8 +59,14 @@ class Retention:
     predictions: timedelta = timedelta(days=365)
 
 
-async def tidy(database: Database, kept: Retention, now: datetime) -> int:
+async def tidy(database: Database, kept: Retention, now: datetime, strangers_kept: int = _STRANGERS_KEPT) -> int:
     """Remove what is older than it is kept, for the most part once a day; all else stays for ever.
+
+    Args:
+        database: holds the books.
+        kept: how long what is kept.
+        now: the time.
+        strangers_kept: how many commands stay that were refused for their signature or repeat others.
 
     Returns:
         How many rows were removed, or emptied of what they carried.
@@ -66,6 +75,7 @@ async def tidy(database: Database, kept: Retention, now: datetime) -> int:
         BotError: `STORE_UNAVAILABLE`.
     """
     changed = await forget_questions(database, kept, now)
+    changed += await _remove(database, bot_commands, (bot_commands.c.seq,), _of_strangers(strangers_kept))
     if kept.commands != _FOR_EVER:
         changed += await _shrink_commands(database, now - kept.commands)
     if kept.signals != _FOR_EVER:
@@ -160,3 +170,13 @@ def _thinned_out(before: datetime) -> Select[Any]:
     ).where(equity.c.at < before)
     inner = points.subquery()
     return select(inner.c.at).where(inner.c.lowest > 1, inner.c.highest > 1, inner.c.newest > 1)
+
+
+def _of_strangers(kept: int) -> Select[Any]:
+    """Select the commands that go: answered, of no effect, with no id of their own, and not among the newest."""
+    codes = (ErrorCode.NOT_SIGNED.value, ErrorCode.BAD_SIGNATURE.value, ErrorCode.STALE_SIGNATURE.value)
+    which = select(bot_commands.c.seq).where(
+        bot_commands.c.answered.is_(True),
+        bot_commands.c.duplicate_of.is_not(None) | bot_commands.c.error_code.in_(codes),
+    )
+    return which.order_by(bot_commands.c.seq.desc()).offset(kept)

@@ -21,4 +21,7 @@ def add_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> 
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     keys = [column.name for column in table.primary_key]
     statement = dialect.insert(table).values(row)
-    return connection.execute(statement.on_conflict_do_nothing(index_elements=keys)).rowcount > 0
+    # Not every driver's count outlasts an INSERT by itself.
+    kept = {"preserve_rowcount": True}
+    insertion = statement.on_conflict_do_nothing(index_elements=keys)
+    return connection.execute(insertion, execution_options=kept).rowcount > 0

@@ -32,7 +32,7 @@ from allora_mqtt.trading.feed import Feed
 from allora_mqtt.trading.observer import Observer
 from allora_mqtt.trading.portfolio import Holding, Portfolio, exit_reason
 from allora_mqtt.trading.reconciler import Reconciler
-from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, EntryPlan, Refused, plan_entry
+from allora_mqtt.trading.risk import ORDERS_PER_ENTRY, TRADED_ON, EntryPlan, Refused, plan_entry
 from allora_mqtt.trading.signals import REVIEWING, Asking, Signals
 from allora_mqtt.trading.skill import Skill
 from allora_mqtt.trading.strategy import Opinion, Situation, Strategies
@@ -289,6 +289,7 @@ class Engine:
         plan = self._plan(opinion, situation, now)
         signal = self._thoughts.view(situation, opinion, plan)
         if isinstance(plan, EntryPlan):
+            self._thoughts.log_decision(signal, None)
             self.portfolio.pending[symbol] = plan
             self._executor.pace.note(ORDERS_PER_ENTRY, now.timestamp())
             self._entered.add((topic_id, prediction.at))
@@ -296,6 +297,7 @@ class Engine:
         elif self._thoughts.is_news(signal):
             if opinion.fault is not None:
                 log.warning("%s: %s", symbol, opinion.reasons[0], exc_info=opinion.fault)
+            self._thoughts.log_decision(signal, plan)
             self._spawn(self._note(signal))
 
     def _plan(self, opinion: Opinion, situation: Situation, now: datetime) -> EntryPlan | Refused | None:
@@ -341,7 +343,7 @@ class Engine:
             (bool(self.reconciler.losses.trips), "a limit on losses was reached"),
             (self.reconciler.losses.cash.is_waiting, "money has moved, and it is not known yet why"),
             *((one.is_open, f"the breaker {one.name} is open") for one in self.feed.dependencies()),
-            ((prediction.topic_id, prediction.at) in self._entered, "this prediction has been traded on"),
+            ((prediction.topic_id, prediction.at) in self._entered, TRADED_ON),
             (account is None or abs(now.timestamp() - account.at) > _MAX_ACCOUNT_AGE_S, "the account is not known"),
             (abs(now.timestamp() - quote.at) > _MAX_QUOTE_AGE_S, "the price is old"),
             (self.reconciler.unresolved(quote.symbol), "it is not known yet what became of an earlier order"),
@@ -374,6 +376,7 @@ class Engine:
 
     async def _enter(self, plan: EntryPlan, signal: SignalView, prediction: Prediction) -> None:
         order_id = self._executor.new_order_id()
+        ids = {"signal": signal.signal_id, "order": order_id}
         now = self._clock()
         expected = Holding(
             position_id=order_id,
@@ -396,16 +399,23 @@ class Engine:
             filled = await self._executor.enter(plan, asset, order_id, signal.signal_id, signal.reasons[0])
             await self.reconciler.opened(plan.symbol, filled)
         except OutcomeUnknown as error:
-            log.warning("Entry in %s: %s", plan.symbol, error.message)
+            log.warning("Entry in %s: %s", plan.symbol, error.message, extra=ids)
         except BotError as error:
-            log.warning("No entry in %s: %s", plan.symbol, error.message)
-            await self.reconciler.dropped(plan.symbol)
+            log.warning("No entry in %s: %s", plan.symbol, error.message, extra=ids)
+            await self._drop(plan.symbol)
         finally:
             self.reconciler.answered(plan.symbol)
             if not self.reconciler.unresolved(plan.symbol):
                 self.portfolio.pending.pop(plan.symbol, None)
             self._follow_topics()
             self.reconciler.look_soon()
+
+    async def _drop(self, symbol: str) -> None:
+        try:
+            await self.reconciler.dropped(symbol)
+        except BotError as error:
+            # It stays expected, and the reconciler finds out that there is none.
+            log.warning("That %s was not entered could not be stored: %s", symbol, error.message)
 
     async def _stand_down(self, *, flat: bool) -> None:
         try:

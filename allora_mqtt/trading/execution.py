@@ -33,7 +33,7 @@ from allora_mqtt.trading.risk import EntryPlan, OrderPace
 
 log = logging.getLogger(__name__)
 
-_LIFETIME_MS: Final = 10_000
+LIFETIME_MS: Final = 10_000
 """How long the exchange may take an order; after that it is dead, whatever became of the line."""
 _TRIGGER_SLIPPAGE: Final = Decimal("0.1")
 """A stop that was triggered fills at 10 % off its trigger at worst: closing matters more than the price."""
@@ -382,6 +382,8 @@ class Executor:
 
     def _tell(self, row: dict[str, Any]) -> None:
         view = order_view(row)
+        # An entry's reason stands in its signal's line.
+        why = view.reason if view.purpose == "exit" else None
         log.info(
             "Order %s %s %s %s at %s: %s%s",
             view.purpose,
@@ -391,6 +393,7 @@ class Executor:
             view.trigger_price or view.limit_price,
             view.status,
             f" ({view.error})" if view.error else "",
+            extra={"order": view.order_id, "oid": view.oid, "signal": view.signal_id, "reason": why},
         )
         self._observer.on_order(view)
 
@@ -399,7 +402,7 @@ class Executor:
         return f"0x{self._new_id()}"
 
     def _deadline_ms(self) -> int:
-        return int(self._hyperliquid.now_s() * 1000) + _LIFETIME_MS
+        return int(self._hyperliquid.now_s() * 1000) + LIFETIME_MS
 
 
 def _paired(rows: list[dict[str, Any]], results: list[OrderResult]) -> list[tuple[dict[str, Any], OrderResult]]:

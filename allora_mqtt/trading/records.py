@@ -116,4 +116,5 @@ def order_view(row: Mapping[str, Any]) -> OrderView:
         signal_id=row["signal_id"],
         reason=row["reason"],
         at=row["updated_at"],
+        oid=row["oid"],
     )

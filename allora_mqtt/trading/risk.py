@@ -20,6 +20,10 @@ MIN_TARGET_PCT: Final = Decimal("0.2")
 """A target nearer than this would not pay two taker fees of 0.045 %."""
 ORDERS_PER_ENTRY: Final = 3
 """The entry itself, its stop and its target."""
+TRADED_ON: Final = "this prediction has been traded on"
+IS_IN: Final = "there is a position or an order on its way already"
+FOLLOWS_FROM_AN_ENTRY: Final = frozenset({TRADED_ON, IS_IN})
+"""Why no second entry is made: what every entry brings about, and surprises nobody."""
 _MINUTE_S: Final = 60.0
 _MOST_REMEMBERED: Final = 2000
 """More than `max_orders_per_minute` can be."""
@@ -153,7 +157,7 @@ def exit_prices(
 
 def _not_now(symbol: str, quote: Quote, settings: RuntimeSettings, book: Book, now: float) -> Refused | None:
     if symbol in book.notional_usd:
-        return Refused("there is a position or an order on its way already")
+        return Refused(IS_IN)
     if len(book.notional_usd) >= settings.max_open_positions:
         return Refused(f"{len(book.notional_usd)} positions are open or on their way, the limit is max_open_positions")
     cooling_until = book.cooling_until.get(symbol, 0)

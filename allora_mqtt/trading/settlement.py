@@ -128,8 +128,16 @@ class Settlement:
         await self._ledger.close_position(holding.position_id, now, reason, pnl)
         self._own_exits.pop(holding.symbol, None)
         del self._missing_since[holding.symbol]
-        log.info("Position in %s closed (%s): %+.2f USD", holding.symbol, reason, pnl)
         trade = await self._ledger.trade_of(holding.position_id)
+        trade_id = None if trade is None else trade["trade_id"]
+        log.info(
+            "Position in %s closed (%s): %+.2f USD%s",
+            holding.symbol,
+            reason,
+            pnl if trade is None else trade["pnl_nano_usd"],
+            " before fees" if trade is None else "",
+            extra={"position": holding.position_id, "signal": holding.signal_id, "trade": trade_id},
+        )
         self._observer.on_position_closed(
             PositionClosed(
                 symbol=holding.symbol,
@@ -141,6 +149,8 @@ class Settlement:
                 pnl_usd=None if trade is None else trade["pnl_nano_usd"],
                 reason=reason,
                 at=now,
+                position_id=holding.position_id,
+                trade_id=trade_id,
             )
         )
         return reason

@@ -1,5 +1,6 @@
 """From prices and predictions to signals: what strategy, gates and reviewers say, and what is kept of it."""
 
+import logging
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -14,10 +15,12 @@ from allora_mqtt.protocol.runtime import RuntimeSettings
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.trading.gates import gate_refusal
 from allora_mqtt.trading.review import Panel, Review, question
-from allora_mqtt.trading.risk import EntryPlan, Refused
+from allora_mqtt.trading.risk import FOLLOWS_FROM_AN_ENTRY, EntryPlan, Refused
 from allora_mqtt.trading.skill import Skill
 from allora_mqtt.trading.skill_keeper import SkillKeeper
 from allora_mqtt.trading.strategy import Opinion, PriceHistory, Situation, Strategies, judge, round_gap
+
+log = logging.getLogger(__name__)
 
 _DAY_S: Final = 86_400
 _NUMBER: Final = re.compile(r"[+-]?\d[\d.]*")
@@ -76,6 +79,7 @@ class Signals:
         self._history = PriceHistory()
         self._told: dict[str, tuple[tuple[int, datetime | None], set[str]]] = {}
         self._asked: dict[_Key, _Asked] = {}
+        self._refused: dict[str, str] = {}
 
     async def load(self) -> set[tuple[int, float]]:
         """Take over what an earlier run left.
@@ -208,6 +212,29 @@ class Signals:
         said.add(kind)
         return True
 
+    def log_decision(self, signal: SignalView, refused: Refused | None) -> None:
+        """Write one line for what a signal led to.
+
+        A refusal for the same kind of reason as the coin's last one or because of its own entry, and a HOLD, are of the
+        lowest level: with many coins there would be no end of them.
+
+        Args:
+            signal: the signal.
+            refused: why no entry follows, where the strategy wants one.
+        """
+        ids = {"signal": signal.signal_id}
+        if signal.acted:
+            self._refused.pop(signal.symbol, None)
+            log.info("%s %s: an entry is made (%s)", signal.symbol, signal.direction, signal.reasons[0], extra=ids)
+            return
+        level = logging.DEBUG
+        if refused is not None and refused.reason not in FOLLOWS_FROM_AN_ENTRY:
+            kind = _NUMBER.sub("#", refused.reason)
+            level = logging.DEBUG if self._refused.get(signal.symbol) == kind else logging.INFO
+            self._refused[signal.symbol] = kind
+        why = signal.reasons[0] if refused is None else refused.reason
+        log.log(level, "%s %s: no entry (%s)", signal.symbol, signal.direction, why, extra=ids)
+
     async def store(self, signal: SignalView) -> None:
         """Store a signal.
 
@@ -220,6 +247,7 @@ class Signals:
         """Drop what was said of a symbol that is not active any more."""
         self.newest.pop(symbol, None)
         self._told.pop(symbol, None)
+        self._refused.pop(symbol, None)
 
     def _skill(self, situation: Situation) -> Skill:
         return self.skill.skill(situation.prediction.topic_id, situation.settings.skill_window)

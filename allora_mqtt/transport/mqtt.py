@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import paho.mqtt.client as paho
@@ -32,6 +32,7 @@ _RECEIVE_MAXIMUM: Final = 500
 """How many unacknowledged commands the broker may have on the way: bounds memory, and is room for group commit."""
 _MAX_IN_FLIGHT_OUT: Final = 200
 _MAX_BACKOFF_S: Final = 5.0
+_ASK_AGAIN_S: Final = 0.2
 _LASTING_S: Final = 10.0
 """A connection that was lost sooner counts as a failed one: two clients with one id would take turns without end."""
 _TAKEN_OVER: Final = "Session taken over"
@@ -52,6 +53,7 @@ class MqttLink:
         will: published by the broker when the bot vanishes.
         listener: told what happens.
         jitter: returns a number from 0 to 1, for the backoff.
+        may_connect: whether to take the session now, which is another bot's too; None where it is nobody else's.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class MqttLink:
         will: Will,
         listener: Listener,
         jitter: Any = random.random,  # noqa: ANN401 - a callable without arguments
+        may_connect: Callable[[], bool] | None = None,
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
         self._subscriptions = list(subscriptions)
         self._will = will
         self._listener = listener
+        self._may_connect = may_connect
         self._jitter = jitter
         self._version_known = endpoint.embedded or settings.protocol != "auto"
         first = MQTTProtocolVersion.MQTTv5
@@ -84,6 +88,8 @@ class MqttLink:
         self._lost = asyncio.Event()
         self._lost_reason = ""
         self._sent: dict[int, asyncio.Future[None]] = {}
+        self.connections = 0
+        """How often the subscriptions have come to stand."""
         self.last_error: str | None = None
         """Why the connection is down or was last lost; None when it never was."""
 
@@ -102,6 +108,8 @@ class MqttLink:
         failures = 0
         try:
             while True:
+                while self._may_connect is not None and not self._may_connect():  # noqa: ASYNC110 - another process decides
+                    await asyncio.sleep(_ASK_AGAIN_S)
                 try:
                     await self._connect()
                 except ConnectFailed as error:
@@ -204,6 +212,7 @@ class MqttLink:
         finally:
             misc.cancel()
         self._up = True
+        self.connections += 1
         self._version_known = True
         self.last_error = None
         log.info("Connected to the MQTT broker %s (MQTT %s)", self._endpoint, self.protocol)

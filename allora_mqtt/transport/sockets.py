@@ -1,8 +1,6 @@
 """paho's socket on asyncio's selector: read when there is something to read, written when there is room."""
 
 import asyncio
-import socket
-import ssl
 import threading
 from typing import Any
 
@@ -36,23 +34,21 @@ class SocketDriver:
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _on_socket_open(self, client: paho.Client, _data: object, connection: Any) -> None:  # noqa: ANN401 - paho's union
-        tune = connection if isinstance(connection, socket.socket) else None
-        if tune is not None:
-            tcp.send_at_once(tune)
-        self._on_loop(self._attach, client, connection.fileno(), tune)
+        tcp.send_at_once(connection)
+        self._on_loop(self._attach, client, connection)
 
-    def _attach(self, client: paho.Client, fileno: int, tune: socket.socket | None) -> None:
-        if fileno < 0 or client.socket() is None:
+    def _attach(self, client: paho.Client, connection: Any) -> None:  # noqa: ANN401 - paho's union
+        if connection.fileno() < 0 or client.socket() is None:
             return
-        self._loop.add_reader(fileno, self._read, client, tune)
+        self._loop.add_reader(connection.fileno(), self._read, client)
 
-    def _read(self, client: paho.Client, tune: socket.socket | None) -> None:
+    def _read(self, client: paho.Client) -> None:
         client.loop_read()
         # A TLS record may hold more than one packet, of which the selector knows nothing.
         while (connection := client.socket()) is not None and _buffered(connection):
             client.loop_read()
-        if tune is not None and tune.fileno() >= 0:
-            tcp.acknowledge_at_once(tune)
+        if connection is not None and connection.fileno() >= 0:
+            tcp.acknowledge_at_once(connection)
 
     def _on_socket_close(self, _client: paho.Client, _data: object, connection: Any) -> None:  # noqa: ANN401 - paho's union
         fileno = connection.fileno()
@@ -74,4 +70,5 @@ class SocketDriver:
 
 
 def _buffered(connection: Any) -> bool:  # noqa: ANN401 - paho's union
-    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+    """Tell whether TLS, below a websocket or not, has bytes that the selector does not see."""
+    return hasattr(connection, "pending") and connection.pending() > 0

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from allora_mqtt.protocol.commands import Body, Envelope, write
 from allora_mqtt.protocol.messages import Availability, Response, Status
+from allora_mqtt.protocol.signed import Keys
 from allora_mqtt.protocol.topics import Topics
 from allora_mqtt_cli.connection import Connection, Message
 from allora_mqtt_cli.errors import CliError, ExitCode
@@ -45,17 +46,26 @@ class Reply:
 
 
 class Client:
-    """Talks to one bot over an open connection."""
+    """Talks to one bot over an open connection.
 
-    def __init__(self, connection: Connection, topics: Topics) -> None:
+    Args:
+        connection: to the broker.
+        topics: the bot's.
+        keys: what commands are signed with; None where they are not.
+    """
+
+    def __init__(self, connection: Connection, topics: Topics, keys: Keys | None) -> None:
         self.connection = connection
         self.topics = topics
+        self.keys = keys
         self._availability: Availability | None = None
 
     def send(self, body: Body, envelope: Envelope) -> Reply:
         """Send a command and wait for nothing but the broker's acknowledgement."""
         address, payload = write(body, envelope)
         topic = self.topics.command(address)
+        if self.keys is not None:
+            payload = self.keys.sign(topic, payload)
         has_subscriber = self.connection.publish(topic, payload, retain=address.is_desired_state)
         return Reply(topic, address.is_desired_state, has_subscriber, None, None, 0)
 

@@ -1,6 +1,5 @@
 """One short-lived MQTT connection, driven by whoever waits for something: no thread, no callback leaves this file."""
 
-import socket
 import time
 import uuid
 from collections import deque
@@ -139,7 +138,7 @@ class Connection:
                     return True
                 raise self.broker.lost()
             connection = self._paho.socket()
-            if isinstance(connection, socket.socket):
+            if connection is not None and connection.fileno() >= 0:
                 tcp.acknowledge_at_once(connection)
         return True
 
@@ -224,8 +223,7 @@ class Connection:
 
 
 def _on_socket_open(_client: Paho, _data: object, connection: Any) -> None:  # noqa: ANN401 - paho's type is private
-    if isinstance(connection, socket.socket):
-        tcp.send_at_once(connection)
+    tcp.send_at_once(connection)
 
 
 def _use_tls(paho: Paho, tls: Tls) -> None:

@@ -71,7 +71,7 @@ def _over_mqtt(invocation: Invocation, loaded: Loaded) -> list[Finding]:
 
 def _configuration(loaded: Loaded) -> Finding:
     if loaded.warnings:
-        return Finding("configuration", Verdict.ODD, " ".join(loaded.warnings), "Rename or remove these settings.")
+        return Finding("configuration", Verdict.ODD, " ".join(loaded.warnings), "Each says what to do about it.")
     return Finding("configuration", Verdict.GOOD, f"settings given: {len(loaded.origins)}; the rest are defaults")
 
 
@@ -89,7 +89,8 @@ def _bot(invocation: Invocation, client: Client, loaded: Loaded) -> list[Finding
     if topics.health in found:
         findings += dependencies(understand(Health, found[topics.health], topics.health))
     if topics.info in found:
-        findings.append(identity(understand(Info, found[topics.info], topics.info), loaded.settings))
+        info = understand(Info, found[topics.info], topics.info)
+        findings += [identity(info, loaded.settings), *signing(info, loaded.settings)]
     if topics.status in found:
         findings += state(understand(BotStatus, found[topics.status], topics.status))
     return findings
@@ -113,8 +114,9 @@ def _ping(invocation: Invocation, client: Client) -> list[Finding]:
     try:
         answers = [session.ask(invocation, client, Ping()) for _ in range(_PINGS)]
     except CliError as error:
+        said, _, rest = error.message.partition(". ")
         remedy = "It is connected and does not run commands: look at its log and restart it."
-        return [Finding("ping", Verdict.BAD, error.message.partition(". ")[0], remedy)]
+        return [Finding("ping", Verdict.BAD, said, rest if error.exit_code is ExitCode.REJECTED and rest else remedy)]
     took_ms = min(answer.round_trip_s for answer in answers) * 1000
     way_ms = min(answer.round_trip_s * 1000 - answer.response.duration_ms for answer in answers)
     if took_ms > _SLOW_PING_MS:
@@ -179,6 +181,21 @@ def identity(info: Info, settings: Settings) -> Finding:
     if (info.version, info.protocol_version) != (__version__, PROTOCOL_VERSION):
         return Finding("identity", Verdict.ODD, said, f"This program is {__version__}: install the same on both sides.")
     return Finding("identity", Verdict.GOOD, said)
+
+
+def signing(info: Info, settings: Settings) -> list[Finding]:
+    """Judge whether the bot there looks at what is signed here; that it takes what is signed the ping has shown."""
+    is_demanded, keys = bool(info.settings.get("MQTT_COMMAND_SECRET")), settings.mqtt.command_keys
+    if not is_demanded and keys is None:
+        return []
+    if not is_demanded:
+        remedy = "Set MQTT_COMMAND_SECRET for the bot as it is set here, and start it again."
+        return [
+            Finding("signing", Verdict.ODD, "commands are signed here, and that bot takes them from anybody", remedy)
+        ]
+    unsigned = info.settings.get("MQTT_UNSIGNED_COMMANDS")
+    also = ", and unsigned ones that take risk away" if unsigned == "reduce_risk" else ""
+    return [Finding("signing", Verdict.GOOD, f"the bot takes signed commands{also}")]
 
 
 def state(status: BotStatus) -> list[Finding]:

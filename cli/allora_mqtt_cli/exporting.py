@@ -40,7 +40,7 @@ def export(
     now = invocation.now()
     path = None if to_standard_output else Path(out)
     wanted = Export(record, form, moment(since, now), moment(until, now), path, with_raw)
-    url = invocation.load().settings.bot.effective_database_url
+    url = invocation.load().settings.database_url
     try:
         with _bar(invocation.output, record, is_wanted=not to_standard_output) as advance:
             count = write(url, wanted, advance)

@@ -215,7 +215,7 @@ def _send(
     for member in members:
         envelope = session.envelope(invocation)
         sent[member.topics.response(body.name)] = (envelope.id, time.monotonic(), member)
-        Client(connection, member.topics).send(body, envelope)
+        Client(connection, member.topics, client.keys).send(body, envelope)
     answers: dict[str, tuple[Response, float]] = {}
 
     def all_answered() -> bool:

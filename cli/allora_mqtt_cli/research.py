@@ -10,6 +10,7 @@ from typing import Final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from allora_mqtt.database_url import in_schema
 from allora_mqtt.protocol.errors import Rejected, excerpt
 from allora_mqtt.protocol.runtime import HardLimits, RuntimeSettings
 from allora_mqtt.research import desk
@@ -172,7 +173,7 @@ def report(
         else:
             settings = invocation.load().settings
             result = desk.read_books(
-                database or settings.bot.effective_database_url,
+                settings.database_url if database is None else in_schema(database, settings.mqtt.base_topic),
                 None if start is None else to_day(start, "--from"),
                 None if end is None else to_day(end, "--to"),
             )

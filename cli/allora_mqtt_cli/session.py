@@ -54,7 +54,7 @@ def open_client(invocation: Invocation, loaded: Loaded | None = None) -> Iterato
         raise CliError(ExitCode.USAGE, "USAGE", message)
     settings = (loaded or invocation.load()).settings
     with Connection(broker_of(invocation, settings), invocation.timeout_s) as connection:
-        yield Client(connection, Topics(settings.mqtt.base_topic))
+        yield Client(connection, Topics(settings.mqtt.base_topic), settings.mqtt.command_keys)
 
 
 def broker_of(invocation: Invocation, settings: Settings) -> Broker:

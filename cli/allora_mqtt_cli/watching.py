@@ -1,11 +1,8 @@
-"""`watch` and `events`: following what the bot publishes until somebody presses Ctrl-C."""
+"""`watch`: following what the bot publishes until somebody presses Ctrl-C."""
 
 import json
 import sys
 import time
-from collections.abc import Mapping
-from datetime import datetime
-from itertools import islice
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -18,38 +15,9 @@ from allora_mqtt_cli.connection import Message
 from allora_mqtt_cli.dashboard import Dashboard
 from allora_mqtt_cli.errors import CliError, ExitCode
 from allora_mqtt_cli.invocation import Invocation
-from allora_mqtt_cli.outcome import describe
 
 _FRAME_S: Final = 0.5
 _RECONNECT_S: Final = 2.0
-_UNINTERESTING: Final = {"at", "prediction_at", "topic_id", "signal_id", "order_id", "fill_id", "id", "revision"}
-"""Left out of an event's line: ids are for machines, which read --json."""
-
-
-def tail_events(invocation: Invocation, count: int | None) -> None:
-    """Write events as they come.
-
-    Args:
-        invocation: the run's shared options.
-        count: end after this many; None for never.
-    """
-    with session.open_client(invocation) as client:
-        prefix = f"{client.topics.base}/event/"
-        for message in islice(client.tail(f"{prefix}#"), count):
-            if message is None:
-                continue
-            if invocation.output.as_json:
-                invocation.output.document(_as_json(message))
-            else:
-                invocation.output.say(event_line(message.topic.removeprefix(prefix), _content(message.payload)))
-
-
-def event_line(kind: str, content: JsonValue) -> str:
-    """Write an event as one line: time of day, type, what happened."""
-    if not isinstance(content, Mapping):
-        return f"{datetime.now().astimezone():%H:%M:%S}  {kind:<16}  {describe(content)}"
-    said = {key: value for key, value in content.items() if key not in _UNINTERESTING and value is not None}
-    return f"{_time_of_day(content.get('at'))}  {kind:<16}  {describe(said)}"
 
 
 def watch(invocation: Invocation) -> None:
@@ -95,25 +63,18 @@ def _write_messages(invocation: Invocation, topics: Topics) -> None:
     with session.open_client(invocation) as client:
         for message in client.tail(*Dashboard(topics, 1).filters):
             if message is not None:
-                invocation.output.document(_as_json(message))
+                invocation.output.document(as_json(message))
 
 
-def _as_json(message: Message) -> dict[str, Any]:
-    return {"topic": message.topic, "retained": message.retained, "payload": _content(message.payload)}
+def as_json(message: Message) -> dict[str, Any]:
+    """Return a message as `--json` writes it."""
+    return {"topic": message.topic, "retained": message.retained, "payload": content_of(message.payload)}
 
 
-def _content(payload: bytes) -> JsonValue:
+def content_of(payload: bytes) -> JsonValue:
     """Read JSON, or else text."""
     try:
         content: JsonValue = json.loads(payload)
     except ValueError:
         return payload.decode(errors="replace")
     return content
-
-
-def _time_of_day(at: JsonValue) -> str:
-    try:
-        moment = datetime.fromisoformat(str(at))
-    except ValueError:
-        moment = datetime.now().astimezone()
-    return f"{moment.astimezone():%H:%M:%S}"

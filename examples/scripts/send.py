@@ -8,15 +8,19 @@ usage: send.py [--host HOST] [--port PORT] [--base BASE] [--mqtt5] TOPIC [PAYLOA
     send.py request/close '{"symbol":"ETH"}'
     send.py --mqtt5 request/ping
 
-Exit code: 0 executed, 1 anything else, 5 no answer. MQTT_USERNAME and MQTT_PASSWORD are used where they are set.
+Exit code: 0 executed, 1 anything else, 5 no answer. MQTT_USERNAME and MQTT_PASSWORD are used where they are set. Where
+MQTT_COMMAND_SECRET is set (`secret` or `id:secret`) the command is signed with it.
 """
 
 import argparse
+import hashlib
+import hmac
 import json
 import os
 import queue
 import sys
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -65,7 +69,7 @@ def ask_in_3(client: mqtt.Client, base: str, topic: str, payload: str, timeout_s
     command = {**as_object(topic, payload), "id": uuid.uuid4().hex}
     answers = listen(client, f"{base}/response/+", timeout_s)
     # What is to be so may wait in the broker for a bot that is away; what is to be done once must not be retained.
-    client.publish(f"{base}/{topic}", json.dumps(command), qos=1, retain=topic.endswith("/set"))
+    client.publish(f"{base}/{topic}", ready(f"{base}/{topic}", command), qos=1, retain=topic.endswith("/set"))
     while True:  # others get answers here too
         answer: dict[str, Any] = json.loads(answers.get(timeout=timeout_s).payload)
         if answer["id"] == command["id"]:
@@ -79,12 +83,25 @@ def ask_in_5(client: mqtt.Client, base: str, topic: str, payload: str, timeout_s
     properties.ResponseTopic = f"answers/{correlation}"
     properties.CorrelationData = correlation.encode()
     answers = listen(client, properties.ResponseTopic, timeout_s)
+    if "MQTT_COMMAND_SECRET" in os.environ:
+        # What is beside the payload is not signed, so the id goes into it.
+        payload = ready(f"{base}/{topic}", {**as_object(topic, payload), "id": correlation})
     client.publish(f"{base}/{topic}", payload, qos=1, retain=topic.endswith("/set"), properties=properties)
     while True:
         message = answers.get(timeout=timeout_s)
         if message.properties.CorrelationData == properties.CorrelationData:
             answer: dict[str, Any] = json.loads(message.payload)
             return answer
+
+
+def ready(topic: str, command: dict[str, Any]) -> str:
+    """Return the payload of a command, signed where there is a secret; what is signed is sent as it was signed."""
+    if "MQTT_COMMAND_SECRET" not in os.environ:
+        return json.dumps(command)
+    key, _, secret = os.environ["MQTT_COMMAND_SECRET"].split(",")[0].strip().rpartition(":")
+    text = json.dumps({"topic": topic, **command, "issued_at": datetime.now(UTC).isoformat()})
+    signature = hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+    return json.dumps({"signed": text, "key": key or "default", "signature": signature})
 
 
 def listen(client: mqtt.Client, topic: str, timeout_s: float) -> "queue.SimpleQueue[mqtt.MQTTMessage]":

@@ -18,7 +18,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.net import until
 from tests.support.program import CHECKOUT, Bot
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
 CANARY = "a-secret-that-nobody-shall-find"

@@ -11,7 +11,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.net import until
 from tests.support.program import CHECKOUT, Bot
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 NAMES = ("alice", "bob", "carol")
 

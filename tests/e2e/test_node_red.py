@@ -34,11 +34,11 @@ ON, OFF = ".am-coins-on [data-symbol={}]", ".am-coins-off [data-symbol='{}']"
 class Desk:
     """A broker, a bot, Node-RED with the flows, and somebody who listens."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.mosquitto = Mosquitto(folder / "mosquitto", *passwords(folder))
         self.mosquitto.start()
         login = {"MQTT_USERNAME": "alice", "MQTT_PASSWORD": "wonder land"}
-        self.where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(self.mosquitto.port), **login}
+        self.where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(self.mosquitto.port), **login, **settings}
         self.bot = Bot(CHECKOUT, folder / "bot", {**self.where, "MQTT_BASE_TOPIC": "bots/alice"}, **SETTINGS)
         self.bot.start()
         self.node_red = NodeRed(folder / "node-red", {**self.where, "MQTT_BASE_TOPIC": "bots/alice"})
@@ -241,6 +241,23 @@ def test_the_core_nodes_send_a_command_and_tell_its_answer(desk: Desk, watcher: 
     assert sent["source"] == "node-red"
     assert watcher.json("response/mode")["status"] == "EXECUTED"
     assert desk.node_red.errors() == []
+
+
+def test_they_sign_where_there_is_a_secret(tmp_path: Path) -> None:
+    if not (node_red.ROOT / "node_modules").exists():
+        pytest.skip("Node-RED is not installed: tests/e2e/install_node_red")
+    desk = Desk(tmp_path, MQTT_COMMAND_SECRET=f"node-red:{'r' * 40}")
+    try:
+        with desk.listen() as watcher:
+            watcher.wait("availability", "online", 30)
+            assert watcher.command("mode/set", "response/mode", {"value": "ACTIVE"})["error"]["code"] == "NOT_SIGNED"
+            desk.node_red.press("BTC on", CORE)
+            watcher.wait("cryptos", '{"BTC":14}', 30)
+            answer = until(lambda: watcher.json("response/cryptos"), "an answer")
+            assert (answer["status"], answer["signed_by"]) == ("EXECUTED", "node-red")
+        assert desk.node_red.errors() == []
+    finally:
+        desk.end()
 
 
 def test_the_editor_imports_and_deploys_them(desk: Desk, tmp_path: Path) -> None:

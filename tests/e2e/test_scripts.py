@@ -165,3 +165,27 @@ def test_what_else_monitoring_wants_to_know(mosquitto: Mosquitto, tmp_path: Path
     with Watcher(mosquitto.port) as watcher:
         watcher.publish("heartbeat", "nonsense", retain=True)
     assert check(mosquitto.port, tmp_path)[0] == 3
+
+
+def test_both_clients_sign_where_there_is_a_secret(mosquitto: Mosquitto, tmp_path: Path, program: Path) -> None:
+    alice, where = f"alice:{'a1' * 20}", {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(mosquitto.port)}
+    running = Bot(program, tmp_path / "bot", {**where, "MQTT_COMMAND_SECRET": alice})
+    running.start()
+    (tmp_path / "secret").write_text(alice)
+    signs = {"PATH": os.environ["PATH"], **where, "MQTT_COMMAND_SECRET_FILE": str(tmp_path / "secret")}
+    try:
+        with Watcher(mosquitto.port) as watcher:
+            watcher.wait("availability", "online")
+            for topic, fields, mode in (("mode/set", '"value":"ACTIVE"', "ACTIVE"), ("request/flatten", "", "STANDBY")):
+                subprocess.run([SCRIPTS / "signed.sh", topic, fields], env=signs, check=True, timeout=30)
+                watcher.wait("mode", mode)
+            assert {each["signed_by"] for each in map(json.loads, watcher.all("response/mode"))} == {"alice"}
+        for version in ([], ["--mqtt5"]):
+            words: list[str | Path] = [sys.executable, SCRIPTS / "send.py", *version, "mode/set", "ACTIVE"]
+            for secret, code in ((alice, 0), (alice[:-1], 1)):
+                done = subprocess.run(
+                    words, env={**where, "MQTT_COMMAND_SECRET": secret}, capture_output=True, timeout=30, check=False
+                )
+                assert (done.returncode, done.stderr) == (code, b"")
+    finally:
+        running.stop()

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from allora_mqtt.control.desired import Desired
+from allora_mqtt.control.trust import Trust
 from allora_mqtt.control.wire import Packet
 from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.errors import ErrorCode
 from allora_mqtt.protocol.messages import Response, Status
 from allora_mqtt.protocol.reading import MAX_PAYLOAD_BYTES, read
+from allora_mqtt.protocol.signed import Keys
 from tests.fuzz.life import Life
+
+KEYS: Final = Keys({"fuzz": "f" * 32})
+"""Who may command where only signed commands are taken."""
 
 _LIFE: Final = 2000
 """Inputs after which a new journal is begun."""
@@ -103,12 +108,20 @@ class Commands:
         """
         if self._life is None or self._count % _LIFE == 0:
             await self.close()
-            self._life = await Life.begin()
+            self._life = await Life.begin(self.trust())
         self._count += 1
         life = self._life
         life.wire.sent.clear()
         life.wire.answered.clear()
         life.reporter.foreign_instance = None
+        return await self._see(life, message)
+
+    @staticmethod
+    def trust() -> Trust:
+        """Return who may command."""
+        return Trust(None)
+
+    async def _see(self, life: Life, message: Message) -> bool:
         before = life.dispatcher.desired
         topic = f"bot/{message.topic}"
         address = life.topics.address(topic)
@@ -160,6 +173,43 @@ class Commands:
         )
         life.switchboard.on_packet(packet)
         return acknowledged
+
+
+class Strangers(Commands):
+    """The same bot where only signed commands are taken, and messages of those who cannot sign."""
+
+    @staticmethod
+    def trust() -> Trust:
+        return Trust(KEYS)
+
+    async def _see(self, life: Life, message: Message) -> bool:
+        """See that nothing changes, and that a flood of it leaves nothing behind.
+
+        Returns:
+            Whether the message is one of the real sender's, which is none of our business here.
+        """
+        before, dropped = life.dispatcher.desired, _dropped(life)
+        topic = f"bot/{message.topic}"
+        address = life.topics.address(topic)
+        if address is not None and life.trust.signer_of(read(address, message.payload), topic) is not None:
+            return True
+        acknowledged = self._throw(life, topic, message)
+        is_clear = not message.payload and address is not None and (address.is_desired_state or message.retained)
+        if address is not None and not is_clear and _dropped(life) == dropped:
+            async with asyncio.timeout(_PATIENCE_S):
+                await life.wire.answered.wait()
+        await life.quiet()
+        assert acknowledged == [self._packet_id][: message.qos], "each message is acknowledged, and once"
+        assert life.faults.seen == []
+        assert not any(task.done() for task in life.tasks), "the bot goes on"
+        nothing_is_kept(life)
+        assert said(life.dispatcher.desired) == said(before)
+        return False
+
+
+def _dropped(life: Life) -> int:
+    counts = life.trust.counts
+    return 0 if counts is None else counts.dropped
 
 
 def the_answer(answers: list[bytes], sent: list[tuple[str, bytes]], message: Message) -> Response:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from allora_mqtt.protocol.commands import ACTIONS
 from tests.fuzz import CORPUS
-from tests.fuzz.commands import Message
+from tests.fuzz.commands import KEYS, Message
 
 GOOD_MESSAGES: Final = tuple(
     Message.from_bytes(path.read_bytes()) for path in sorted((CORPUS / "commands").glob("good_*"))
@@ -109,6 +109,16 @@ def mutated(random: Random, content: bytes) -> bytes:
     return content
 
 
+def signed(random: Random, topic: str, payload: bytes) -> bytes:
+    """Return it signed, or almost."""
+    text = payload.decode(errors="replace")
+    try:
+        made = KEYS.sign(f"bot/{topic}", payload)
+    except (ValueError, TypeError, RecursionError):
+        made = json.dumps({"signed": text, "key": "fuzz", "signature": KEYS._signature("fuzz", text)}).encode()
+    return mutated(random, made) if random.random() < 0.4 else made
+
+
 def message(random: Random) -> Message:
     """Return a message that is no command, or almost one, or one after all."""
     good = random.choice(GOOD_MESSAGES)
@@ -133,6 +143,8 @@ def message(random: Random) -> Message:
             lambda: random.choice(_OTHER_TOPICS),
         )
     )()
+    if random.random() < 0.25:
+        payload = signed(random, topic, payload)
     made = Message(topic, payload, retained=random.random() < 0.2, qos=int(random.random() < 0.8))
     if random.random() < 0.7:
         return made

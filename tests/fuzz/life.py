@@ -18,6 +18,7 @@ from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.control.reporter import Identity, Reporter
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
+from allora_mqtt.control.trust import Trust
 from allora_mqtt.control.wire import Packet
 from allora_mqtt.market.gate import SendGate
 from allora_mqtt.market.nonces import NonceSource
@@ -102,8 +103,9 @@ class Faults(logging.Handler):
 class Life:
     """One life of everything between the wire and the exchange's door; use `begin` and `end`."""
 
-    def __init__(self, folder: TemporaryDirectory[str]) -> None:
+    def __init__(self, folder: TemporaryDirectory[str], trust: Trust) -> None:
         self._folder = folder
+        self.trust = trust
         self.clock = clock = Clock()
         self.topics = topics = Topics("bot")
         self.wire = EchoWire(topics)
@@ -135,7 +137,7 @@ class Life:
         )
         policy = WaitingPolicy("run", 60)
         self.dispatcher = Dispatcher(self.journal, handlers, outbox, topics, desired, policy, clock)
-        self.inbox = Inbox(topics, self.journal, self.dispatcher, outbox, clock, clear_mailbox=True)
+        self.inbox = Inbox(topics, self.journal, self.dispatcher, outbox, trust, clock, clear_mailbox=True)
         self.dispatcher.on_finished = self.inbox.finished
         self.dispatcher.on_answered = self.inbox.answered
         self.switchboard = Switchboard(
@@ -156,9 +158,9 @@ class Life:
         self.tasks: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def begin(cls) -> Self:
+    async def begin(cls, trust: Trust | None = None) -> Self:
         """Start to live, and let the broker tell the end of what waited."""
-        life = cls(TemporaryDirectory(prefix="fuzz-"))
+        life = cls(TemporaryDirectory(prefix="fuzz-"), trust or Trust(None))
         logging.getLogger().addHandler(life.faults)
         asyncio.get_running_loop().set_exception_handler(life.faults.on_loop)
         await life.engine.feed.refresh_catalog()

@@ -25,6 +25,7 @@ from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.control.reporter import Identity, Reporter
 from allora_mqtt.control.state_guard import StateGuard
 from allora_mqtt.control.switchboard import Switchboard
+from allora_mqtt.control.trust import Trust
 from allora_mqtt.control.wire import Packet
 from allora_mqtt.protocol.commands import Body, Flatten, Mode, SetConfig, SetCrypto, SetCryptos, SetMode, Switch
 from allora_mqtt.protocol.errors import BotError
@@ -176,7 +177,8 @@ class ModelHandlers:
             self.gate_is_open = False
         return None
 
-    def apply(self, old: Desired | None, new: Desired, *, may_trade: bool) -> None:
+    def apply(self, old: Desired | None, new: Desired, *, may_trade: bool, command_seq: int | None = None) -> None:
+        del command_seq
         if may_trade and not self.gate_is_open:
             self.on_opened(new)
         self.gate_is_open = may_trade
@@ -314,7 +316,7 @@ class Life:
         self.saved = await journal.saved()
         desired = rules.at_start(self.saved, self.default_mode, {}, RuntimeSettings(), clock())
         self.dispatcher = Dispatcher(journal, self.handlers, outbox, topics, desired, self._policy, clock)
-        self.inbox = Inbox(topics, journal, self.dispatcher, outbox, clock, clear_mailbox=self._clear)
+        self.inbox = Inbox(topics, journal, self.dispatcher, outbox, Trust(None), clock, clear_mailbox=self._clear)
         self.dispatcher.on_finished = self.inbox.finished
         self.dispatcher.on_answered = self.inbox.answered
         identity = Identity("1", "sim", uuid.uuid4().hex, clock())

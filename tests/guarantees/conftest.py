@@ -10,10 +10,12 @@ from tests.guarantees.execution_storm import ExecutionAftermath, execution_storm
 from tests.guarantees.scale import SCALE, chance
 from tests.guarantees.storm import Aftermath, stormed
 from tests.support.mosquitto import MOSQUITTO, Mosquitto
+from tests.support.postgres import running_postgres
 
 STORMS = [
     pytest.param("mosquitto, MQTT 5", marks=pytest.mark.xdist_group("storm on MQTT 5")),
     pytest.param("mosquitto, MQTT 3.1.1", marks=pytest.mark.xdist_group("storm on MQTT 3.1.1")),
+    pytest.param("mosquitto, PostgreSQL, MQTT 5", marks=pytest.mark.xdist_group("storm on PostgreSQL")),
     pytest.param("own broker, MQTT 3.1.1", marks=pytest.mark.xdist_group("storm on our own broker")),
 ]
 
@@ -23,8 +25,10 @@ def storm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Where a storm was, and what it left."""
     where: str = request.param
     folder: Path = tmp_path_factory.mktemp("storm")
-    mosquitto = None
+    mosquitto = postgres = None
     with ExitStack() as stack:
+        if "PostgreSQL" in where:
+            postgres = stack.enter_context(running_postgres())
         if where.startswith("mosquitto"):
             if MOSQUITTO is None:
                 pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
@@ -32,7 +36,7 @@ def storm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             mosquitto.start()
             stack.callback(mosquitto.stop)
         version = where.rpartition(" ")[2]
-        yield where, stack.enter_context(stormed(folder, where, version, mosquitto, SCALE))
+        yield where, stack.enter_context(stormed(folder, where, version, mosquitto, postgres, SCALE))
 
 
 @pytest.fixture(scope="session")

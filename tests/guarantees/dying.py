@@ -61,15 +61,15 @@ STEPS: dict[str, tuple[type, str]] = {
 POINTS = [f"{step}/{when}" for step in STEPS for when in ("before", "after")]
 
 
-def arm(point: str, passage: int) -> None:
-    """See to it that this process dies at the n-th passage of a point."""
+def arm(point: str, passage: int, end: signal.Signals = signal.SIGKILL) -> None:
+    """See to it that this process dies, or freezes, at the n-th passage of a point."""
     step, _, when = point.rpartition("/")
     owner, name = STEPS[step]
     count = itertools.count(1)
 
     def pass_by() -> None:
         if next(count) == passage:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), end)
 
     setattr(owner, name, _wrapped(getattr(owner, name), pass_by, is_before=when == "before"))
 

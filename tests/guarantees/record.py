@@ -15,7 +15,7 @@ def record(promise: str, where: str, **counts: Value) -> None:
     """Keep what was seen of a promise, if `TORTURE_REPORT_DIR` says where.
 
     Args:
-        promise: `G1` … `G15`.
+        promise: `G1` … `G16`.
         where: on which broker, or by what means.
         counts: what was counted, in the words of the report.
     """

@@ -17,6 +17,7 @@ from tests.support.client import Watcher
 from tests.support.exchange import entries
 from tests.support.mosquitto import Mosquitto
 from tests.support.net import until
+from tests.support.postgres import Postgres
 
 COIN = "BTC"
 _SOON_S = 90
@@ -128,15 +129,25 @@ def recovery(
     version: str,
     *,
     once_started: Callable[[], None] = lambda: None,
+    postgres: Postgres | None = None,
     **settings: str,
 ) -> Iterator[Recovery]:
     """Bring up a bot that trades."""
     with ExitStack() as stack:
         wanted = {"HL_TIMEOUT_S": "1", "ALLORA_TIMEOUT_S": "1"}
         here = stack.enter_context(
-            standing(folder, mosquitto, version, epoch_s=1, once_started=once_started, **wanted, **settings)
+            standing(
+                folder,
+                mosquitto,
+                version,
+                epoch_s=1,
+                once_started=once_started,
+                postgres=postgres,
+                **wanted,
+                **settings,
+            )
         )
-        audit = Audit(here.bot.folder / "data" / "bot.sqlite3")
+        audit = Audit(here.database)
         sender = stack.enter_context(Sender(here.broker_port, "recovery", VERSIONS[version]))
         ready = Recovery(here, audit, sender, stack.enter_context(here.watcher()))
         ready.watcher.command("cryptos/set", "response/cryptos", {"value": {COIN: 14, "ETH": 13}})

@@ -15,6 +15,7 @@ from tests.support.client import Watcher, connected
 from tests.support.exchange import Exchange
 from tests.support.mosquitto import Mosquitto
 from tests.support.net import free_port, until
+from tests.support.postgres import Postgres
 from tests.support.program import CHECKOUT, Bot
 from tests.support.proxy import Proxy
 
@@ -39,12 +40,14 @@ class Standing:
         exchange: outlives the bot.
         line: between bot and broker.
         broker_port: for everybody else.
+        database: the bot's, as `Audit` wants it.
     """
 
     bot: Bot
     exchange: Exchange
     line: Proxy
     broker_port: int
+    database: Path | str
 
     def watcher(self) -> Watcher:
         """Return a client that sees everything, what is retained first."""
@@ -129,6 +132,7 @@ def standing(
     *,
     epoch_s: float = 1,
     once_started: Callable[[], None] = lambda: None,
+    postgres: Postgres | None = None,
     **settings: str,
 ) -> Iterator[Standing]:
     """Bring the bot up on mosquitto, or on our own broker in a process of its own, and end everything afterwards.
@@ -139,6 +143,7 @@ def standing(
         version: of MQTT.
         epoch_s: how often there are new predictions.
         once_started: called when the bot's process has been started, before anything is expected of it.
+        postgres: keeps the bot's books; SQLite does without.
         **settings: of the bot.
     """
     with ExitStack() as stack:
@@ -146,6 +151,8 @@ def standing(
         exchange = stack.enter_context(Exchange(folder / "exchange", epoch_s=epoch_s))
         line = stack.enter_context(Proxy(port))
         where = {"MQTT_HOST": "127.0.0.1", "MQTT_PORT": str(line.port), "MQTT_PROTOCOL": version}
+        if postgres is not None:
+            settings["BOT_DATABASE_URL"] = postgres.url()
         bot = Bot(CHECKOUT, folder / "bot", where, **{**LIVELY, **exchange.settings, **settings})
         bot.start()
         stack.callback(bot.stop)
@@ -155,7 +162,8 @@ def standing(
                 watcher.wait("availability", "online", 60)
         except AssertionError as error:
             raise AssertionError(f"{error}; the bot said: {bot.log.read_text()[-8000:]}") from error
-        yield Standing(bot, exchange, line, port)
+        database = folder / "bot" / "data" / "bot.sqlite3" if postgres is None else postgres.url()
+        yield Standing(bot, exchange, line, port, database)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ which outlive the bot; the bot's own words count only as answers.
 
 import itertools
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from tests.guarantees.sender import Plan, Sender, Sending
 from tests.guarantees.standing import Standing, standing
 from tests.support.mosquitto import Mosquitto
 from tests.support.net import until
+from tests.support.postgres import Postgres
 from tests.support.program import Bot
 from tests.support.proxy import Proxy
 
@@ -122,12 +124,14 @@ class Storm:
         standing: the bot with everything it stands on.
         line: the bot's line to the broker.
         mosquitto: the broker, where it may be killed.
+        postgres: the database, where it is one that may be crashed.
         rng: decides what happens and when.
     """
 
     standing: Standing
     line: Proxy
     mosquitto: Mosquitto | None
+    postgres: Postgres | None
     rng: random.Random
     faults: Counter[str] = field(default_factory=Counter)
     kept_by_broker: list[tuple[float, bytes]] = field(default_factory=list)
@@ -137,6 +141,8 @@ class Storm:
         blows: list[Callable[[], None]] = [self._kill_bot] * scale.bot_kills + [self._break_line] * scale.line_faults
         if self.mosquitto is not None:
             blows += [self._kill_broker] * scale.broker_kills
+        if self.postgres is not None:
+            blows += [self._crash_database] * scale.broker_kills
         self.rng.shuffle(blows)
         per_blow = -(-len(todo) // len(blows))
         for number, blow in enumerate(blows):
@@ -173,6 +179,13 @@ class Storm:
         time.sleep(self.rng.uniform(0, 1))
         self.mosquitto.start()
 
+    def _crash_database(self) -> None:
+        assert self.postgres is not None
+        self.postgres.stop(signal.SIGQUIT)
+        self.faults["database_crashes"] += 1
+        time.sleep(self.rng.uniform(0, 1))
+        self.postgres.start()
+
     def _slow_down(self) -> None:
         self.line.trickle(20)
 
@@ -188,17 +201,19 @@ class Storm:
 
 
 @contextmanager
-def stormed(folder: Path, where: str, version: str, mosquitto: Mosquitto | None, scale: Scale) -> Iterator[Aftermath]:
+def stormed(
+    folder: Path, where: str, version: str, mosquitto: Mosquitto | None, postgres: Postgres | None, scale: Scale
+) -> Iterator[Aftermath]:
     """Live through the day and look at what is left of it."""
     rng = chance(f"storm on {where}")
     with ExitStack() as stack:
-        here = stack.enter_context(standing(folder, mosquitto, version))
-        audit = Audit(here.bot.folder / "data" / "bot.sqlite3")
+        here = stack.enter_context(standing(folder, mosquitto, version, postgres=postgres))
+        audit = Audit(here.database)
         senders = [
             stack.enter_context(Sender(here.broker_port, f"storm-{number}", VERSIONS[version]))
             for number in range(CLIENTS)
         ]
-        storm = Storm(here, here.line, mosquitto, rng)
+        storm = Storm(here, here.line, mosquitto, postgres, rng)
         storm.rage(scale, senders, plans(rng, scale.commands))
         for sender in senders:
             sender.all_acknowledged(_SETTLED_S)

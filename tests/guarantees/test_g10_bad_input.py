@@ -24,7 +24,7 @@ from allora_mqtt.protocol.reading import read
 from allora_mqtt.protocol.topics import Topics
 from tests.fuzz import garbage
 from tests.fuzz.answers import Answers
-from tests.fuzz.commands import Commands, Message, strict
+from tests.fuzz.commands import Commands, Message, Strangers, strict
 from tests.fuzz.report import Counts, rss_mb
 from tests.guarantees.scale import IS_LONG, SEED
 from tests.support.client import Watcher
@@ -72,6 +72,20 @@ def _counted(counts: Counts, runner: asyncio.Runner, target: Commands | Answers)
 @pytest.mark.timeout(3600)
 def test_no_message_does_harm(runner: asyncio.Runner, counts: Counts) -> None:
     target = Commands()
+
+    @settings(examples, max_examples=MESSAGES)
+    @given(message=garbage.messages)
+    def throw(message: Message) -> None:
+        counts.inputs += 1
+        runner.run(target.hold(message))
+
+    with _counted(counts, runner, target):
+        throw()
+
+
+@pytest.mark.timeout(3600)
+def test_no_message_of_who_cannot_sign_changes_anything(runner: asyncio.Runner, counts: Counts) -> None:
+    target = Strangers()
 
     @settings(examples, max_examples=MESSAGES)
     @given(message=garbage.messages)

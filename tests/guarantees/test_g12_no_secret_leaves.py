@@ -22,6 +22,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, get_args
 from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 from eth_account import Account
@@ -30,7 +31,8 @@ from pydantic import BaseModel, SecretStr
 from allora_mqtt import logs
 from allora_mqtt.configuration import SettingsError, load
 from allora_mqtt.dealing import build_hyperliquid
-from allora_mqtt.settings import Settings
+from allora_mqtt.protocol.signed import Keys
+from allora_mqtt.settings import DatabaseUrl, Settings
 from allora_mqtt.simulator_process import simulator_key
 from allora_mqtt.surroundings import find_exchange
 from tests.guarantees.record import record
@@ -40,7 +42,7 @@ from tests.support.client import Watcher, connected
 from tests.support.doctored import Doctored
 from tests.support.exchange import Exchange
 from tests.support.mosquitto import MOSQUITTO, Mosquitto
-from tests.support.net import until
+from tests.support.net import free_port, until
 from tests.support.program import CHECKOUT, Bot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -65,10 +67,11 @@ def secret_names() -> list[str]:
 def canaries(purpose: str) -> dict[str, str]:
     """Return a value for every secret that is found nowhere else; a private key where only that is taken."""
     rng = chance(f"g12 {purpose}")
-    return {
+    made = {
         name: f"0x{rng.randbytes(32).hex()}" if name == "HL_SECRET_KEY" else f"canary-{rng.randbytes(16).hex()}-Zz"
         for name in secret_names()
     }
+    return made | {name: f"alice:{made[name]}" for name in ("EMBEDDED_BROKER_USERS", "MQTT_COMMAND_SECRET")}
 
 
 def forms(secret: str) -> set[bytes]:
@@ -103,7 +106,8 @@ class Search:
     found: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._forms = {name: forms(secret) for name, secret in self.secrets.items()}
+        # Whose it is, which stands before the colon, is no secret.
+        self._forms = {name: forms(secret.rpartition(":")[2]) for name, secret in self.secrets.items()}
 
     def look(self, where: str, content: bytes | str) -> None:
         data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
@@ -194,6 +198,7 @@ class Run:
     def watch(self) -> Watcher:
         watcher = until(lambda: connected(self.broker_port), "the broker", _SOON_S)
         watcher.wait("availability", "online", _SOON_S)
+        watcher.keys = Keys.parse(self.secrets["MQTT_COMMAND_SECRET"])
         return watcher
 
     def cli(self, *words: str) -> None:
@@ -227,6 +232,8 @@ def running(folder: Path, log_format: str) -> Iterator[Run]:
             "BOT_NETWORK": "testnet",
             "BOT_LOG_LEVEL": "debug",
             "BOT_LOG_FORMAT": log_format,
+            "BOT_LOG_MQTT": "debug",
+            "BOT_METRICS_BIND": str(free_port()),
             "HL_ACCOUNT_ADDRESS": MASTER,
             "HL_BASE_URL": doctored.url,
             "HL_TIMEOUT_S": "1",
@@ -248,14 +255,21 @@ def works(run: Run) -> None:
         watcher.command("cryptos/set", "response/cryptos", {"value": {"BTC": 14, "ETH": 13}})
         watcher.command("mode/set", "response/mode", {"value": "ACTIVE"})
         until(lambda: watcher.json("positions"), "a position", _SOON_S)
+        own = watcher.keys
+        watcher.keys = Keys({"alice": "not-" * 10})
+        assert watcher.ask("ping")["error"]["code"] == "BAD_SIGNATURE"
+        watcher.keys = own
+        run.cli("mode", "active")
         for words in (
             ["doctor"],
             ["config", "show", "--local", "--json"],
             ["config", "check"],
             ["status", "--json"],
             ["history", "--json"],
+            ["events", "--json"],
         ):
             run.cli(*words)
+        assert watcher.all("log/info"), "the log is on MQTT too"
         told = f"the key {run.secrets['HL_SECRET_KEY']} or {run.secrets['HL_SECRET_KEY'][2:].upper()} is wrong"
         refusals = [json.dumps({"status": "err", "response": told}).encode(), json.dumps(told).encode(), told.encode()]
         run.doctored.refusals = [(status, body) for status in (200, 422, 400, 500) for body in refusals]
@@ -265,6 +279,9 @@ def works(run: Run) -> None:
         run.doctored.refusals = []
         (run.bot.folder / "data" / "spool" / "pending" / "ping.json").write_text('{"name":"ping","id":"by-file"}')
         until(lambda: list((run.bot.folder / "data" / "spool").glob("processed/*")), "the file's end", _SOON_S)
+        for path in ("/metrics", "/healthz", "/readyz"):
+            with urlopen(f"http://127.0.0.1:{run.bot.environment['BOT_METRICS_BIND']}{path}", timeout=10) as answer:
+                run.search.look(path, answer.read())
         watcher.command("mode/set", "response/mode", {"value": "STANDBY"})
         run.seen(watcher)
     assert run.bot.stop() == 0
@@ -294,6 +311,9 @@ def is_told_nonsense(run: Run) -> None:
         {"HL_SECRET_KEY": "", "HL_SECRET_KEY_FILE": run.secrets["HL_SECRET_KEY"]},
         {"BOT_NETWORK": "mainnet", "HL_BASE_URL": ""},
         {"ALLORA_API_KEY": run.secrets["ALLORA_API_KEY"] + "\N{EURO SIGN}"},
+        {"MQTT_COMMAND_SECRET": run.secrets["MQTT_COMMAND_SECRET"] + " 0"},
+        {"MQTT_COMMAND_SECRET": "", "MQTT_COMMAND_SECRET_FILE": run.secrets["MQTT_COMMAND_SECRET"]},
+        {"BOT_DATABASE_URL": f"mysql://bot:{run.secrets['MQTT_PASSWORD']}@127.0.0.1/bot"},
     ):
         run.bot.environment = good | wrong
         run.cli("run")
@@ -327,6 +347,7 @@ def test_no_secret_is_in_anything_that_a_run_wrote(tmp_path: Path, log_format: s
     run.search.prove(f"run, log as {log_format}")
 
 
+@pytest.mark.usefixtures("log_of_its_own")
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_a_traceback_shows_no_values(capsys: pytest.CaptureFixture[str], log_format: Any) -> None:
     secrets = canaries("traceback")
@@ -365,7 +386,12 @@ async def test_no_object_shows_a_secret(tmp_path: Path, monkeypatch: pytest.Monk
         vars(door),
         door._signer,
         exchange.wallet,
+        loaded.settings.mqtt.command_keys,
     ]
+    for query in ("", f"?password={secrets['MQTT_PASSWORD']}"):
+        address = DatabaseUrl(f"postgresql+psycopg://bot:{secrets['MQTT_PASSWORD']}@db/bot{query}")
+        bot = loaded.settings.bot.model_copy(update={"database_url": address})
+        shown += [address, bot, bot.model_dump(), bot.model_dump_json(), [*bot]]
     for _, group in loaded.settings:
         shown += [group, group.model_dump(), group.model_dump(mode="json"), group.model_dump_json()]
     shown += [loaded.settings.model_dump(mode="json"), loaded.settings.model_dump_json()]
@@ -439,4 +465,6 @@ def test_the_search_finds_what_it_looks_for() -> None:
     clean = Search(secrets)
     clean.look("here", Account.from_key(key).address)
     assert clean.found == []
-    assert {"HL_SECRET_KEY", "ALLORA_API_KEY", "MQTT_PASSWORD"} <= set(secrets)
+    assert set(secrets) >= {
+        "HL_SECRET_KEY", "ALLORA_API_KEY", "MQTT_PASSWORD", "MQTT_COMMAND_SECRET", "REVIEWER_API_KEYS"
+    }  # fmt: skip

@@ -13,9 +13,10 @@ import pytest
 from tests.guarantees.recovery import Recovery, recovery
 from tests.guarantees.scale import IS_LONG, SCALE
 from tests.guarantees.sender import Plan
+from tests.support import monitoring
 from tests.support.exchange import entries
 from tests.support.mosquitto import Mosquitto
-from tests.support.net import until
+from tests.support.net import free_port, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300 if IS_LONG else 120)]
 
@@ -50,8 +51,9 @@ def _fill(disk: Path) -> Path:
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"] if IS_LONG else ["5"])
 def test_the_disk_is_full(version: str, mosquitto: Mosquitto, tmp_path: Path) -> None:
-    disk = tmp_path / "bot" / "data"
-    with _small_disk(disk), recovery(tmp_path, mosquitto, version) as ready:
+    disk, port = tmp_path / "bot" / "data", free_port()
+    with _small_disk(disk), recovery(tmp_path, mosquitto, version, BOT_METRICS_BIND=str(port)) as ready:
+        assert monitoring.verdict(port, "/healthz") == (200, {})
         ballast = _fill(disk)
         _use_up(ready)
         arrivals = len(ready.here.exchange.arrivals())
@@ -61,6 +63,9 @@ def test_the_disk_is_full(version: str, mosquitto: Mosquitto, tmp_path: Path) ->
         time.sleep(SCALE.outage_s)
         assert standby.id not in ready.sender.answered()
         assert os.statvfs(disk).f_bavail == 0
+        status, lacks = monitoring.verdict(port, "/healthz")
+        assert (status, set(lacks)) == (503, {"store"})
+        assert monitoring.value(port, "dependency_up", dependency="store") == 0
         ballast.unlink()
         # STANDBY came last: nothing may have been opened since it was sent, journaled or not.
         until(lambda: standby.id in ready.sender.answered(), "STANDBY's answer", 120)
@@ -69,6 +74,7 @@ def test_the_disk_is_full(version: str, mosquitto: Mosquitto, tmp_path: Path) ->
         (_, response), *more = ready.sender.sendings[standby.id].responses
         assert (response["status"], more) == ("EXECUTED", [])
         assert opened == []
+        until(lambda: monitoring.verdict(port, "/healthz") == (200, {}), "a store that writes", 30)
         ready.activate()
         ready.prove(f"disk full, MQTT {version}", full_s=SCALE.outage_s, entries_while_full=len(opened))
 

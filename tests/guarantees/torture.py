@@ -38,6 +38,7 @@ PROMISES: Final = {
     "G13": "only who may, can",
     "G14": "it recovers by itself",
     "G15": "it stays small",
+    "G16": "a pair is one bot",
 }
 
 

@@ -227,6 +227,19 @@ def test_a_data_folder_that_others_can_write_to_or_nobody(doctor: Doctor, tmp_pa
     assert "data folder" in verdicts(doctor())
 
 
+def test_a_spool_that_others_can_write_to(doctor: Doctor, tmp_path: Path) -> None:
+    pending = tmp_path / "data" / "spool" / "pending"
+    pending.mkdir(parents=True)
+    pending.chmod(0o770)
+    (tmp_path / "data").chmod(0o700)
+    assert "permissions" not in doctor(), "nobody gets in"
+    (tmp_path / "data").chmod(0o711)
+    found = doctor()["permissions"]
+    assert (found["verdict"], "others can write spool/pending" in found["said"]) == ("problem", True)
+    pending.chmod(0o700)
+    assert "permissions" not in doctor()
+
+
 def test_what_is_in_the_data_folder(doctor: Doctor, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
@@ -325,7 +338,7 @@ def test_a_broker_that_holds_packets_back_is_noticed(doctor: Doctor, mosquitto: 
     settings = load({"MQTT_HOST": "127.0.0.1", "MQTT_PORT": mosquitto.port}).settings
     del doctor
     with Connection(Broker.of(settings), 2) as connection:
-        client = Client(connection, Topics())
+        client = Client(connection, Topics(), None)
         (found,) = broker_checks.swiftness(client, 42)
         assert broker_checks.swiftness(client, 2) == []
     assert "set_tcp_nodelay true" in found.remedy

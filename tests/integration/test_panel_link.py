@@ -35,7 +35,7 @@ class Listener:
         @contextmanager
         def connect() -> Iterator[Client]:
             with Connection(broker, 2) as connection:
-                yield Client(connection, Topics("bot"))
+                yield Client(connection, Topics("bot"), None)
 
         self.told: list[Happening] = []
         self.link = Link(connect, ("bot/#",), self.told.append)

@@ -3,12 +3,15 @@
 import json
 import threading
 import uuid
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from allora_mqtt.protocol.model import rfc3339
+from allora_mqtt.protocol.signed import Keys
 from tests.support.net import until
 
 
@@ -23,6 +26,8 @@ class Watcher:
         login: tuple[str, str] | None = None,
     ) -> None:
         self.seen: list[tuple[str, bytes, bool]] = []
+        self.keys: Keys | None = None
+        """What commands are signed with, where they are."""
         self._base = base
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
@@ -81,7 +86,11 @@ class Watcher:
         self, topic: str, response_topic: str, payload: dict[str, Any], timeout_s: float = 20, *, retain: bool = False
     ) -> dict[str, Any]:
         identifier = uuid.uuid4().hex
-        self.publish(topic, {**payload, "id": identifier}, retain=retain)
+        content: dict[str, Any] | bytes = {**payload, "id": identifier}
+        if self.keys is not None:
+            issued = {**payload, "id": identifier, "issued_at": rfc3339(datetime.now(UTC))}
+            content = self.keys.sign(f"{self._base}/{topic}", json.dumps(issued).encode())
+        self.publish(topic, content, retain=retain)
 
         def answer() -> dict[str, Any] | None:
             responses = [json.loads(payload) for payload in self.all(response_topic)]

@@ -1,6 +1,5 @@
 """An MQTT client that tries what it may: it tells the broker's answer to everything."""
 
-import socket
 import ssl
 import threading
 import uuid
@@ -89,6 +88,10 @@ class Guest:
         """Publish with QoS 1, and return what the broker says to it."""
         return str(self._wait(self._client.publish(topic, payload, 1, retain).mid, f"an answer to PUBLISH {topic}"))
 
+    def send(self, topic: str, payload: str) -> None:
+        """Publish with QoS 1, and wait for nothing."""
+        self._client.publish(topic, payload, 1)
+
     def subscribe(self, *filters: str) -> list[str]:
         """Subscribe, and return what the broker says to each; what comes by it until then has come."""
         _, mid = self._client.subscribe([(each, 1) for each in filters])
@@ -125,5 +128,4 @@ class Guest:
 
 
 def _at_once(_client: object, _data: object, connection: Any) -> None:
-    if isinstance(connection, socket.socket):
-        tcp.send_at_once(connection)
+    tcp.send_at_once(connection)

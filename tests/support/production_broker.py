@@ -44,6 +44,10 @@ class ProductionBroker(Mosquitto):
     def add(self, name: str, role: str, *options: str) -> None:
         self.access("add", *options, name, role)
 
+    def append(self, lines: str) -> None:
+        """Add to its configuration, before it is started."""
+        self._config.write_text(f"{self._config.read_text()}\n{lines}")
+
     def reload(self) -> None:
         """Let it look at users and access rules again, as `systemctl reload` does."""
         assert self._process is not None

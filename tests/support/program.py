@@ -108,6 +108,11 @@ class Bot:
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return json.loads(done.stdout)
 
+    def cli_json_lines(self, *words: str) -> list[Any]:
+        done = self.cli(*words, "--json")
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
     def exchange_log(self) -> list[dict[str, Any]]:
         """Return every request that arrived at the simulated exchange since it started."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.simulator_port}/sim/log?since=0", timeout=5) as answer:

@@ -1,5 +1,6 @@
 // The function nodes of examples/node-red, each run as Node-RED does: as the body of a function.
 import assert from 'node:assert/strict'
+import crypto from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 
@@ -230,4 +231,20 @@ test('results are asked for again when a position has closed, and a long curve i
     const shown = tab.see().results.payload.equity
     assert.ok(shown.length <= 302 && shown.length > 250)
     assert.deepEqual([shown[0].equity_usd, shown.at(-1).equity_usd], [0, 4999])
+})
+
+test('what goes to the bot is signed as the vectors say, where there is a secret', () => {
+    const code = readFileSync(new URL('sign.js', SOURCES), 'utf8')
+    const sign = (setting, msg) => new Function('msg', 'env', 'crypto', code)(msg, { get: () => setting }, crypto)
+    const vectors = JSON.parse(readFileSync(new URL('protocol/signed_vectors.json', import.meta.url), 'utf8'))
+    for (const { says, setting, topic, command, signed, key, signature } of vectors) {
+        const sent = sign(setting, { topic, payload: JSON.stringify(command), qos: 1 })
+        assert.deepEqual([sent.topic, sent.qos], [topic, 1])
+        if (!says.startsWith('spaces')) {
+            assert.deepEqual(JSON.parse(sent.payload), { signed, key, signature }, says)
+        }
+    }
+    const lines = sign(`\n bob:${'b'.repeat(32)} \nalice:${'a'.repeat(32)}\n`, { topic: 't', payload: '{}' })
+    assert.equal(JSON.parse(lines.payload).key, 'bob')
+    assert.deepEqual(sign(undefined, { topic: 't', payload: 'ON' }), { topic: 't', payload: 'ON' })
 })

@@ -2,10 +2,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import SecretStr
 
 from allora_mqtt.configuration import ENV_FILE, TOML_FILE, Loaded, SettingsError, load
+from allora_mqtt.settings import DatabaseUrl, Settings
 
 CANARY = "c4n4ry" * 8
 KEY = "0x" + "1f" * 32
@@ -268,7 +271,14 @@ def test_files_that_cannot_be_opened_are_named(
     assert problem == f"{name}: no."
 
 
-SECRETS = {"MQTT_PASSWORD": CANARY, "HL_SECRET_KEY": KEY, "ALLORA_API_KEY": CANARY}
+SECRETS = {
+    "MQTT_PASSWORD": CANARY,
+    "MQTT_COMMAND_SECRET": "alice:canary-of-the-one-who-commands-3141592",
+    "HL_SECRET_KEY": KEY,
+    "ALLORA_API_KEY": CANARY,
+    "REVIEWER_API_KEYS": CANARY,
+    "EMBEDDED_BROKER_USERS": f"alice:{CANARY}",
+}
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -299,7 +309,7 @@ def test_a_secrets_file_that_cannot_be_read_is_an_error(place: Place, name: str)
         assert "cannot be read" in problem
 
 
-@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("name", [name for name in SECRETS if name != "MQTT_COMMAND_SECRET"])
 def test_an_empty_file_is_a_secret_that_is_not_set(place: Place, name: str) -> None:
     place.environment(**{f"{name}_FILE": place.secret("\n")})
     group, _, key = name.lower().partition("_")
@@ -334,7 +344,7 @@ def test_secrets_are_masked_wherever_settings_are_shown(place: Place, source: st
         ("HL", f'"{CANARY}"'),
         ("MQTT", f'{{"password":{{"a":"{CANARY}"}}}}'),
         ("ALLORA_APIKEY", CANARY),
-        ("BOT_DATABASE_URL", f"postgresql+psycopg://bot:{CANARY}@db/bot"),
+        ("BOT_DATABASE_URL", f"postgres://bot:{CANARY}@db/bot"),
     ],
 )
 def test_a_secret_in_the_wrong_form_does_not_appear_in_the_error(place: Place, name: str, value: str) -> None:
@@ -497,10 +507,67 @@ def test_every_setting_whose_name_is_fixed_is_shown_with_its_default() -> None:
 
 def test_every_secret_has_a_file() -> None:
     shown = {name for name, _, _ in load().rows()}
-    assert {f"{name}_FILE" for name in SECRETS} <= shown
+    secrets = {
+        f"{group}_{key}".upper()
+        for group, outer in Settings.model_fields.items()
+        for key, inner in getattr(outer.annotation, "model_fields", {}).items()
+        for kind in (inner.annotation, *get_args(inner.annotation))
+        if isinstance(kind, type) and issubclass(kind, SecretStr)
+    }
+    assert secrets == {*SECRETS, "BOT_DATABASE_URL"}
+    assert {f"{name}_FILE" for name in secrets} <= shown
 
 
-@pytest.mark.parametrize(("mode", "warns"), [(0o600, False), (0o640, True), (0o604, True), (0o644, True)])
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:////var/lib/bot.sqlite3", "sqlite:////var/lib/bot.sqlite3"),
+        ("postgresql+psycopg://bot@db/bot", "postgresql+psycopg://bot@db/bot"),
+        (f"postgresql+psycopg://bot:{CANARY}@db:5432/bot", "postgresql+psycopg://bot:***@db:5432/bot"),
+        (
+            f"postgresql+psycopg://bot:{CANARY}@/@{CANARY}@db/bot?sslmode=require",
+            "postgresql+psycopg://bot:***@db/bot?…",
+        ),
+        (f"postgresql+psycopg://bot@db/bot?password={CANARY}", "postgresql+psycopg://bot@db/bot?…"),
+        (f"postgresql+psycopg:///bot?password={CANARY}", "postgresql+psycopg:///bot?…"),
+    ],
+)
+def test_the_address_of_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
+    address = DatabaseUrl(url)
+    assert str(address) == shown
+    assert CANARY not in f"{address!r} {address}"
+    assert address.holds_password is (CANARY in url or "?" in url)
+    assert address.get_secret_value() == url
+
+
+def test_the_address_of_a_database_may_be_in_a_file(place: Place) -> None:
+    place.environment(BOT_DATABASE_URL_FILE=place.secret("sqlite:////elsewhere.db\n"))
+    loaded = load()
+    assert loaded.settings.bot.effective_database_url == "sqlite:////elsewhere.db"
+    assert row(loaded, "BOT_DATABASE_URL") == ("sqlite:////elsewhere.db", "environment")
+    place.environment(BOT_DATABASE_URL_FILE=place.secret(f"mysql://bot:{CANARY}@db/bot"))
+    (problem,) = problems()
+    assert CANARY not in problem
+
+
+def test_the_key_of_a_certificate_that_others_can_read_is_told(place: Place, tmp_path: Path) -> None:
+    key = tmp_path / "bot.key"
+    key.write_text("a key")
+    key.chmod(0o640)
+    place.environment(MQTT_TLS_KEY=str(key))
+    (warning,) = load().warnings
+    assert f"{key} holds MQTT_TLS_KEY and can be read by others (mode 640): chmod 600 {key}." == warning
+
+
+def test_a_file_with_the_address_of_a_database_is_no_secret_without_a_password(place: Place) -> None:
+    place.env_file("BOT_DATABASE_URL=sqlite:////elsewhere.db")
+    Path(".env").chmod(0o644)
+    assert load().warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "warns"), [(0o600, False), (0o640, True), (0o604, True), (0o644, True), (0o620, True)]
+)
 def test_secret_files_that_others_can_read_are_told(place: Place, tmp_path: Path, mode: int, *, warns: bool) -> None:
     secret = tmp_path / "secret"
     secret.write_text(CANARY)
@@ -519,3 +586,23 @@ def test_an_env_file_with_a_secret_that_others_can_read_is_told(place: Place) ->
     assert "chmod 600 .env" in warning
     Path(".env").chmod(0o600)
     assert load().warnings == ()
+
+
+def test_who_signs_is_told_that_home_assistant_cannot(place: Place) -> None:
+    secret = SECRETS["MQTT_COMMAND_SECRET"]
+    place.environment(MQTT_COMMAND_SECRET=secret)
+    (warning,) = load().warnings
+    assert "MQTT_UNSIGNED_COMMANDS=reduce_risk" in warning
+    for answer in (
+        {"MQTT_UNSIGNED_COMMANDS": "refuse"},
+        {"MQTT_UNSIGNED_COMMANDS": "reduce_risk"},
+        {"MQTT_DISCOVERY": "false"},
+    ):
+        assert load({**answer}).warnings == ()
+
+
+def test_an_empty_file_with_the_secret_of_commands_does_not_let_everybody_command(place: Place) -> None:
+    place.environment(MQTT_COMMAND_SECRET_FILE=place.secret(" \n"))
+    (problem,) = problems()
+    assert problem.startswith("MQTT_COMMAND_SECRET_FILE: the file is empty; ")
+    assert problem.endswith("(environment).")

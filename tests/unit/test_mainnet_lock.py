@@ -15,6 +15,7 @@ from allora_mqtt.configuration import Loaded, SettingsError, load
 from allora_mqtt.dealing import build_hyperliquid
 from allora_mqtt.market.catalog import Asset
 from allora_mqtt.settings import MAINNET_URL, TESTNET_URL, Network, Settings
+from allora_mqtt.store.database import Database
 from allora_mqtt.surroundings import CannotStart, find_exchange, keep_books_apart, upstream_url
 
 KEY = "0x" + "31" * 32
@@ -218,15 +219,17 @@ async def test_a_number_that_is_no_key_is_refused_without_being_shown(tmp_path: 
     assert "ff" * 32 not in str(refused.value)
 
 
-def test_one_folder_keeps_the_books_of_one_account(tmp_path: Path) -> None:
+async def test_one_folder_keeps_the_books_of_one_account(tmp_path: Path) -> None:
     sim = configured(tmp_path).settings
-    keep_books_apart(sim, OWN)
-    keep_books_apart(sim, OWN.lower())
+    database = Database(sim.database_url)
+    await keep_books_apart(sim, OWN, database)
+    await keep_books_apart(sim, OWN.lower(), database)
     with pytest.raises(CannotStart, match="set BOT_DATA_DIR to another folder"):
-        keep_books_apart(sim, ACCOUNT)
+        await keep_books_apart(sim, ACCOUNT, database)
     testnet = configured(tmp_path, **{**MAINNET, "BOT_NETWORK": "testnet"}).settings
     with pytest.raises(CannotStart, match=f"books of sim account {OWN.lower()}"):
-        keep_books_apart(testnet, OWN)
+        await keep_books_apart(testnet, OWN, database)
     (tmp_path / "books.json").write_text("[]")
     with pytest.raises(CannotStart, match=r"books\.json"):
-        keep_books_apart(sim, OWN)
+        await keep_books_apart(sim, OWN, database)
+    await database.close()

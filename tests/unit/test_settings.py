@@ -116,7 +116,57 @@ def test_the_coins_for_home_assistant_are_symbols_and_sets() -> None:
 
 def test_the_database_lies_in_the_data_folder_unless_said_otherwise(tmp_path: Path) -> None:
     assert BotSettings(data_dir=tmp_path).effective_database_url == f"sqlite:///{tmp_path}/bot.sqlite3"
-    assert BotSettings(database_url="sqlite:////x.db").effective_database_url == "sqlite:////x.db"
+    assert BotSettings.model_validate({"database_url": "sqlite:////x.db"}).effective_database_url == "sqlite:////x.db"
+
+
+@pytest.mark.parametrize(
+    ("given", "bind"),
+    [
+        (None, None),
+        ("", None),
+        ("9464", "127.0.0.1:9464"),
+        (9464, "127.0.0.1:9464"),
+        ("0.0.0.0:9464", "0.0.0.0:9464"),
+        ("[::1]:9464", "[::1]:9464"),
+    ],
+)
+def test_metrics_are_served_to_this_machine_unless_said_otherwise(given: object, bind: str | None) -> None:
+    assert BotSettings.model_validate({"metrics_bind": given}).metrics_bind == bind
+
+
+@pytest.mark.parametrize("given", ["metrics", "host:", ":9464", "host:70000", "99999", True])
+def test_a_place_for_metrics_that_cannot_be_meant_is_refused(given: object) -> None:
+    with pytest.raises(ValidationError, match="HOST:PORT"):
+        BotSettings.model_validate({"metrics_bind": given})
+
+
+_PAIR = {
+    "database_url": "postgresql+psycopg://bot@db/bots",
+    "pair": True,
+}
+_SHARED = {"base_url": "http://127.0.0.1:1", "secret_key": KEY}
+
+
+@pytest.mark.parametrize(
+    ("lacks", "bot", "mqtt", "hl"),
+    [
+        ("BOT_DATABASE_URL=postgresql", {"database_url": None}, {"host": "broker"}, _SHARED),
+        ("MQTT_HOST", {}, {}, _SHARED),
+        ("HL_BASE_URL and HL_SECRET_KEY", {}, {"host": "broker"}, {"secret_key": _SHARED["secret_key"]}),
+        ("HL_BASE_URL and HL_SECRET_KEY", {}, {"host": "broker"}, {"base_url": _SHARED["base_url"]}),
+    ],
+)
+def test_a_pair_has_everything_in_common(
+    lacks: str, bot: dict[str, Any], mqtt: dict[str, Any], hl: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationError, match=lacks):
+        Settings(bot=BotSettings(**{**_PAIR, **bot}), mqtt=MqttSettings(**mqtt), hl=HyperliquidSettings(**hl))
+    whole = Settings(
+        bot=BotSettings(**_PAIR),
+        mqtt=MqttSettings(host="broker", base_topic="bots/a"),
+        hl=HyperliquidSettings(**_SHARED),
+    )
+    assert whole.database_url.endswith("?options=-csearch_path%3D%22allora_bots%2Fa%22")
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def _argument(key: str, schema: Schema) -> str:
     if key in schema["required"]:
         return f"{code(key)}: {what}, needed"
     default = field.get("default")
-    return f"{code(key)}: {what}{'' if default in {None, ''} else f', default {code(default)}'}"
+    return f"{code(key)}: {what}{'' if default in (None, '', []) else f', default {code(default)}'}"
 
 
 def _envelope() -> str:

@@ -34,19 +34,23 @@ def page() -> str:
     parts += ["\n## State, retained\n", *map(_word, WORDS)]
     for topic in retained:
         parts += writer.message(topic)
-    parts.append("\n## Heartbeat and events, not retained\n")
+    parts.append("\n## Heartbeat, events and log, not retained\n")
     for topic in MESSAGES:
         if topic not in retained and topic not in answers:
             parts += writer.message(topic)
-    parts.append("\n## What is in `data`\n\nOf the answers to these two actions.\n")
-    for action, model in (("trades", books.TradesPage), ("performance", books.Performance)):
+    parts.append("\n## What is in `data`\n\nOf the answers to these actions.\n")
+    for action, model in (
+        ("trades", books.TradesPage),
+        ("events", books.EventsPage),
+        ("performance", books.Performance),
+    ):
         parts += _data(action, model)
     return "".join(parts)
 
 
 def title(topic: str) -> str:
     """Return a topic as the page's headings have it."""
-    return topic.replace("{symbol}", "SYMBOL").replace("{name}", "NAME")
+    return topic.replace("{symbol}", "SYMBOL").replace("{name}", "NAME").replace("{level}", "LEVEL")
 
 
 def shown(topic: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
+from allora_mqtt.protocol.topics import Event
 from allora_mqtt_cli.commands.control import symbol_of
 from allora_mqtt_cli.errors import CliError, ExitCode
 from allora_mqtt_cli.invocation import Invocation
@@ -152,12 +153,35 @@ def history(ctx: typer.Context, limit: Limit = 50) -> None:
 @takes(*READS)
 def events(
     ctx: typer.Context,
-    count: Annotated[int | None, typer.Option(help="End after this many.", min=1, show_default=False)] = None,
+    last: Annotated[
+        int | None,
+        typer.Option(help="How many of the past; 50, and 10 with --follow.", min=0, max=10_000, show_default=False),
+    ] = None,
+    since: Since = None,
+    types: Annotated[
+        list[Event] | None,
+        typer.Option("--type", help="Only of this type; may be given several times.", show_default=False),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Follow, and end after this many new ones.", min=1, show_default=False)
+    ] = None,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.", show_default=False)
+    ] = False,
 ) -> None:
-    """Print events as they happen, until Ctrl-C."""
-    from allora_mqtt_cli import watching
+    """Show what happened: commands, signals, orders, fills; oldest first, with the ids that they share."""
+    from allora_mqtt_cli import event_log
+    from allora_mqtt_cli.times import moment
 
-    watching.tail_events(Invocation.of(ctx), count)
+    invocation = Invocation.of(ctx)
+    follows = follow or count is not None
+    usual = 0 if count is not None else 10 if follow else 50
+    wanted = event_log.Wanted(usual if last is None else last, types or (), moment(since, invocation.now()))
+    if follows:
+        event_log.follow(invocation, wanted, count)
+    else:
+        event_log.show_past(invocation, wanted)
 
 
 @takes(*ASKS)

@@ -7,14 +7,13 @@ from typing import Final
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from allora_mqtt.protocol.commands import QUESTIONS, PublishState
 from allora_mqtt.protocol.messages import ErrorInfo, Response
 from allora_mqtt.protocol.model import Timestamp
 from allora_mqtt_cli.outcome import describe, said
 
-QUESTIONS: Final = frozenset(
-    {"catalog", "history", "performance", "trades", "ping", "publish_state"},
-)
-"""They change nothing, and are left out."""
+QUIET: Final = QUESTIONS | {PublishState.name}
+"""What changes nothing is left out."""
 _KEPT: Final = 200
 
 
@@ -76,7 +75,7 @@ def with_newest(entry: Entry, earlier: Iterable[Entry]) -> list[Entry]:
 
 def shown(entries: Iterable[Entry]) -> list[Entry]:
     """Leave out what only asked."""
-    return [entry for entry in entries if entry.name not in QUESTIONS]
+    return [entry for entry in entries if entry.name not in QUIET]
 
 
 def _read(row: JsonValue) -> Entry | None:

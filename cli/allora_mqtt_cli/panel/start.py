@@ -46,7 +46,7 @@ def panel(invocation: Invocation) -> Panel:
     @contextmanager
     def connect() -> Iterator[Client]:
         with Connection(broker, invocation.timeout_s) as connection:
-            yield Client(connection, state.topics)
+            yield Client(connection, state.topics, settings.mqtt.command_keys)
 
     return Panel(
         state,

@@ -81,7 +81,7 @@ class Pending:
     @property
     def is_question(self) -> bool:
         """Whether the panel asked, and not the user."""
-        return self.body.name in history.QUESTIONS
+        return self.body.name in history.QUIET
 
 
 class PanelState:
@@ -251,7 +251,7 @@ class PanelState:
         if not is_final(response):
             return Reaction()
         pending = self.pending.pop(response.id, None) if response.id else None
-        if response.name not in history.QUESTIONS:
+        if response.name not in history.QUIET:
             said = title(pending.body) if pending else None
             self.entries = history.with_newest(history.from_response(response, said), self.entries)
         if pending is None:

@@ -18,6 +18,7 @@ from allora_mqtt.control.inbox import Inbox
 from allora_mqtt.control.ordering import WaitingPolicy
 from allora_mqtt.control.outbox import Outbox
 from allora_mqtt.control.spool import Spool
+from allora_mqtt.control.trust import Trust
 from allora_mqtt.control.wire import Packet
 from allora_mqtt.protocol.commands import Body, Flatten, Mode, SetConfig, SetCrypto, SetMode, Switch
 from allora_mqtt.protocol.errors import BotError
@@ -109,8 +110,8 @@ class NotingHandlers:
         self.prepared.append(body)
         return None
 
-    def apply(self, old: Desired, new: Desired, *, may_trade: bool) -> None:
-        del old, new
+    def apply(self, old: Desired, new: Desired, *, may_trade: bool, command_seq: int | None = None) -> None:
+        del old, new, command_seq
         self.trading.append(may_trade)
 
 
@@ -118,7 +119,15 @@ class Bench:
     """One life of the bot's command path."""
 
     def __init__(
-        self, database: Database, desired: Desired, clock: "Clock", policy: WaitingPolicy, folder: Path, *, clear: bool
+        self,
+        database: Database,
+        desired: Desired,
+        clock: "Clock",
+        policy: WaitingPolicy,
+        folder: Path,
+        *,
+        clear: bool,
+        trust: Trust,
     ) -> None:
         self.database = database
         self.folder = folder / FOLDER
@@ -130,7 +139,7 @@ class Bench:
         self.journal = Journal(database)
         self.handlers = NotingHandlers(clock)
         self.dispatcher = Dispatcher(self.journal, self.handlers, self.outbox, self.topics, desired, policy, clock)
-        self.inbox = Inbox(self.topics, self.journal, self.dispatcher, self.outbox, clock, clear_mailbox=clear)
+        self.inbox = Inbox(self.topics, self.journal, self.dispatcher, self.outbox, trust, clock, clear_mailbox=clear)
         self.spool = Spool(SpoolFolder(self.folder), self.journal, self.inbox, clock)
         self.dispatcher.on_ended = self.spool.ended
         self.dispatcher.on_finished = self.inbox.finished
@@ -216,6 +225,11 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
+def database_url(folder: Path) -> str:
+    """Return where the journal of a folder is."""
+    return f"sqlite:///{folder / 'journal.sqlite3'}"
+
+
 @asynccontextmanager
 async def life(
     folder: Path,
@@ -226,14 +240,17 @@ async def life(
     clear: bool = True,
     before_load: Callable[[Bench], None] | None = None,
     spooling: bool = False,
+    trust: Trust | None = None,
 ) -> AsyncIterator[Bench]:
     """Live once on the journal in a folder; leaving is a crash: nothing is said, nothing is finished."""
-    url = f"sqlite:///{folder / 'journal.sqlite3'}"
+    url = database_url(folder)
     migrate(url, folder, clock())
     database = Database(url)
     saved = await Journal(database).saved()
     desired = rules.at_start(saved, default_mode, {}, RuntimeSettings(), clock())
-    bench = Bench(database, desired, clock, policy or WaitingPolicy("run", 60), folder, clear=clear)
+    bench = Bench(
+        database, desired, clock, policy or WaitingPolicy("run", 60), folder, clear=clear, trust=trust or Trust(None)
+    )
     if before_load is not None:
         before_load(bench)
     await bench.spool.load()

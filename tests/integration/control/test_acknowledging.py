@@ -10,7 +10,10 @@ from allora_mqtt.protocol.commands import Mode, SetConfig, SetMode
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.entries import Incoming, Recorded
-from tests.integration.control.bench import MODE, Bench, Clock, life
+from tests.integration.control.bench import MODE, Clock, life
+from tests.support.refusing import allow, forbid
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 async def test_a_command_is_acknowledged_only_when_it_is_on_disk(tmp_path: Path, clock: Clock) -> None:
@@ -185,13 +188,13 @@ async def test_what_came_before_a_standby_that_waits_for_the_disk_opens_the_gate
         bench.handlers.hold = asyncio.Event()
         bench.deliver("bot/config/tp_ratio/set", "2")
         await bench.quiet()
-        await _refuse(bench, "INSERT")
+        await forbid(bench.database, "INSERT", "bot_commands")
         bench.deliver(MODE, "STANDBY")
         await bench.quiet()
         bench.handlers.hold.set()
         assert await bench.outcomes(1) == ["EXECUTED"]
         assert (bench.mode(), bench.handlers.trading[-1]) == (Mode.ACTIVE, False)
-        await _accept(bench)
+        await allow(bench.database, "bot_commands")
         assert await bench.outcomes(2) == ["EXECUTED", "EXECUTED"]
         assert bench.mode() is Mode.STANDBY
         bench.deliver(MODE, "ACTIVE")
@@ -204,11 +207,11 @@ async def test_a_standby_sent_twice_while_the_disk_was_full_keeps_the_gate_close
 ) -> None:
     async with life(tmp_path, clock) as bench:
         bench.online()
-        await _refuse(bench, "INSERT")
+        await forbid(bench.database, "INSERT", "bot_commands")
         for _ in range(2):
             bench.deliver(MODE, {"value": "STANDBY", "id": "a"})
         await bench.quiet()
-        await _accept(bench)
+        await allow(bench.database, "bot_commands")
         assert sorted(await bench.outcomes(2)) == ["DUPLICATE", "EXECUTED"]
         bench.deliver(MODE, "ACTIVE")
         await bench.outcomes(3)
@@ -218,13 +221,13 @@ async def test_a_standby_sent_twice_while_the_disk_was_full_keeps_the_gate_close
 async def test_a_command_whose_end_cannot_be_stored_waits_and_runs_once(tmp_path: Path, clock: Clock) -> None:
     async with life(tmp_path, clock) as bench:
         bench.online()
-        await _refuse(bench, "UPDATE")
+        await forbid(bench.database, "UPDATE", "bot_commands")
         bench.deliver("bot/config/tp_ratio/set", "2")
         bench.deliver("bot/config/tp_ratio/set", "3")
         await bench.quiet()
         assert bench.responses() == []
         assert bench.dispatcher.desired.settings.tp_ratio != 2
-        await _accept(bench)
+        await allow(bench.database, "bot_commands")
         assert await bench.outcomes(2) == ["EXECUTED", "EXECUTED"]
         assert [body.value for body in bench.handlers.ran if isinstance(body, SetConfig)] == [
             {"tp_ratio": "2"},
@@ -232,14 +235,3 @@ async def test_a_command_whose_end_cannot_be_stored_waits_and_runs_once(tmp_path
         ]
         assert bench.dispatcher.desired.settings.tp_ratio == 3
         assert await bench.journal.unfinished() == []
-
-
-async def _refuse(bench: Bench, verb: str) -> None:
-    body = "BEGIN SELECT RAISE(ABORT, 'full'); END"
-    await bench.database.write(
-        lambda connection: connection.exec_driver_sql(f"CREATE TRIGGER full BEFORE {verb} ON bot_commands {body}")
-    )
-
-
-async def _accept(bench: Bench) -> None:
-    await bench.database.write(lambda connection: connection.exec_driver_sql("DROP TRIGGER full"))

@@ -15,6 +15,8 @@ from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.entries import Changes
 from tests.integration.control.bench import MODE, Bench, Clock, life
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 PING = "bot/request/ping"
 
 

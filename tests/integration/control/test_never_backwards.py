@@ -13,6 +13,8 @@ from allora_mqtt.protocol.model import rfc3339
 from allora_mqtt.settings import DefaultMode
 from tests.integration.control.bench import MODE, Bench, Clock, life
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def test_the_sequence_measured_on_mosquitto_ends_in_standby(tmp_path: Path, clock: Clock) -> None:
     async with life(tmp_path, clock) as first:

@@ -9,6 +9,8 @@ from allora_mqtt.control.accepted import Accepted
 from allora_mqtt.protocol.commands import Mode
 from tests.integration.control.bench import MODE, Clock, life
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def test_an_id_runs_once_for_ever_and_the_first_outcome_comes_back(tmp_path: Path, clock: Clock) -> None:
     async with life(tmp_path, clock) as first:

@@ -595,3 +595,20 @@ async def test_what_an_earlier_life_took_from_the_broker_does_not_undo_a_file(
         second.online()
         assert sorted(await second.outcomes(2)) == ["AMBIGUOUS_ORDER", "EXECUTED"]
         assert second.dispatcher.desired.settings.max_leverage == 1
+
+
+async def test_a_pair_takes_no_file_that_the_other_could_run_again(tmp_path: Path, clock: Clock, folder: Path) -> None:
+    def in_a_pair(bench: Bench) -> None:
+        bench.spool._needs_ids = True
+
+    drop(folder, "1.json", PING)
+    drop(folder, "2.json", {**PING, "id": "mine"})
+    drop(folder, "3.json", STANDBY)
+    async with life(tmp_path, clock, before_load=in_a_pair, spooling=True):
+        await emptied(folder)
+    found = ended(folder)
+    assert [name.rpartition("-")[2] for name in found] == ["2.json", "3.json", "1.json"]
+    (failed,) = [name for name in found if name.startswith("failed/")]
+    error = response(folder, failed)["error"]
+    assert error["code"] == "BAD_VALUE"
+    assert 'needs an "id"' in error["message"]

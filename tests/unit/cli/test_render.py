@@ -1,7 +1,6 @@
 import io
 import json
 import sys
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +15,6 @@ from allora_mqtt_cli.connection import Message
 from allora_mqtt_cli.dashboard import Dashboard
 from allora_mqtt_cli.output import Output
 from allora_mqtt_cli.performance import sparkline
-from allora_mqtt_cli.watching import event_line
 from tests.integration.test_cli_commands import COIN, NOW, POSITION, STATUS
 from tests.unit.cli.test_outcome import response
 
@@ -155,13 +153,6 @@ def test_what_strangers_publish_cannot_steer_the_terminal(evil: str) -> None:
 )
 def test_prices_have_as_many_decimals_as_they_need(value: str, shown: str) -> None:
     assert render.price(Decimal(value)).plain == shown
-
-
-def test_an_event_is_one_line() -> None:
-    line = event_line("fill", {"at": NOW, "symbol": "BTC", "size": 0.5, "fill_id": "x", "order_id": None})
-    local = datetime(2026, 11, 20, 10, tzinfo=UTC).astimezone()
-    assert line == f"{local:%H:%M:%S}  fill              symbol BTC, size 0.5"
-    assert event_line("note", "text").endswith("note              text")
 
 
 def test_the_dashboard_turns_red_when_the_heart_stops() -> None:

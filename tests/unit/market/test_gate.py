@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import requests
 
-from allora_mqtt.market.gate import GateClosed, GatedBody, SendGate
+from allora_mqtt.market.gate import GateClosed, GatedBody, NotInCharge, SendGate
 from allora_mqtt.protocol.errors import ErrorCode
 
 
@@ -110,6 +110,19 @@ def test_no_body_arrives_through_a_closed_gate(gate: SendGate, server: RawServer
     assert server.after_head.wait(2)
     wait_until(lambda: server.bodies == [b""])
     assert b"Content-Length: 12" in server.heads[0]
+
+
+@pytest.mark.parametrize("is_gated", [True, False])
+def test_nothing_at_all_leaves_a_bot_that_is_not_in_charge(
+    gate: SendGate, server: RawServer, session: requests.Session, *, is_gated: bool
+) -> None:
+    answers = iter([True, False])
+    through = gate if is_gated else None
+    assert post(session, server, GatedBody(b"one", through, lambda: next(answers))) == 200
+    with pytest.raises(NotInCharge, match="another bot may have taken over"):
+        post(session, server, GatedBody(b"two", through, lambda: next(answers)))
+    wait_until(lambda: server.bodies == [b"one", b""])
+    assert gate.close(0), "the gate has its place back"
 
 
 def test_the_session_works_after_a_stopped_body(gate: SendGate, server: RawServer, session: requests.Session) -> None:

@@ -81,6 +81,8 @@ def _values(annotation: Any, metadata: Iterable[Any] = ()) -> st.SearchStrategy[
         values = st.sampled_from(arguments)
     elif origin is list:
         values = st.lists(_values(arguments[0]), max_size=3)
+    elif origin is tuple:
+        values = st.lists(_values(arguments[0]), max_size=3).map(tuple)
     elif origin is dict:
         least = _bound(known, annotated_types.MinLen, "min_length", 0)
         values = st.dictionaries(_values(arguments[0]), _values(arguments[1]), min_size=least, max_size=least + 3)

@@ -9,7 +9,7 @@ from allora_mqtt.protocol import examples
 from allora_mqtt.protocol.asyncapi import describe
 from allora_mqtt.protocol.reading import read
 from allora_mqtt.protocol.schema import COMMANDS, MESSAGES, WORDS, Delivery, Schemas
-from allora_mqtt.protocol.topics import Event, Topics
+from allora_mqtt.protocol.topics import Event, LogLevel, Topics
 from tests.unit.protocol.json_schema import misfits
 
 DOCUMENT = describe()
@@ -18,7 +18,7 @@ TOPICS = Topics("bot")
 
 def placed(topic: str) -> str:
     """Return a real topic for one with parameters."""
-    return "bot/" + topic.format(symbol="BTC", key="price_gap_pct", name="mode")
+    return "bot/" + topic.format(symbol="BTC", key="price_gap_pct", name="mode", level="warning")
 
 
 def resolved(reference: dict[str, str]) -> Any:
@@ -72,6 +72,7 @@ def test_every_state_topic_is_retained_and_nothing_else() -> None:
         TOPICS.heartbeat,
         TOPICS.response("mode"),
         *(TOPICS.event(event) for event in Event),
+        TOPICS.log(LogLevel.WARNING),
     }
 
 

@@ -31,6 +31,7 @@ from allora_mqtt.protocol.commands import (
     Shutdown,
     Switch,
     Trades,
+    brief,
     write,
 )
 from allora_mqtt.protocol.errors import ErrorCode
@@ -200,7 +201,7 @@ def test_an_action_takes_its_arguments_as_json(payload: str, expected: Body) -> 
 def test_the_actions_are_those_of_the_contract() -> None:
     assert set(ACTIONS) == {
         "close", "flatten", "cancel_orders", "refresh_catalog", "publish_state", "reset_breaker", "reload_config",
-        "ping", "history", "trades", "performance", "catalog", "activate", "activate_set", "shutdown",
+        "ping", "history", "trades", "events", "performance", "catalog", "activate", "activate_set", "shutdown",
     }  # fmt: skip
 
 
@@ -381,6 +382,9 @@ def test_json_nested_deeper_than_a_response_can_hold_is_bad_json(address: Addres
         (request("history"), '{"limit":true}'),
         (request("trades"), '{"since":"2026-11-20"}'),
         (request("trades"), '{"since":"0001-01-01T00:00:00+01:00"}'),
+        (request("events"), '{"types":["gossip"]}'),
+        (request("events"), '{"types":"order"}'),
+        (request("events"), '{"before":"yesterday"}'),
         (request("performance"), '{"days":0}'),
         (request("performance"), '{"days":3651}'),
         (request("performance"), '{"days":"all"}'),
@@ -546,3 +550,26 @@ def test_whatever_is_sent_is_read_without_an_exception_and_can_be_answered(addre
     for response in (answer, again):
         encoded = response.model_dump_json().encode("utf-8")
         assert json.loads(encoded) == json.loads(json.dumps(response.model_dump(mode="json"), allow_nan=False))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (SetMode(value=Mode.STANDBY), "STANDBY"),
+        (SetCrypto(symbol="BTC", value=Switch.ON), "BTC ON"),
+        (SetCryptos.model_validate({"value": "BTC,ETH:9"}), "BTC, ETH 9"),
+        (SetCryptos.model_validate({"value": "NONE"}), "NONE"),
+        (SetConfig(value={"price_gap_pct": 0.4, "max_leverage": 3}), "price_gap_pct 0.4, max_leverage 3"),
+        (Flatten(), None),
+        (Close(symbol="BTC"), "BTC"),
+    ],
+)
+def test_a_command_is_told_in_a_few_words(body: Body, said: str | None) -> None:
+    assert brief(body) == said
+
+
+def test_a_command_that_says_much_is_cut() -> None:
+    words = brief(SetConfig(value={f"key{number}": 1 for number in range(50)}))
+    assert words is not None
+    assert len(words) == 80
+    assert words.endswith("…")

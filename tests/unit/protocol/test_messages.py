@@ -20,9 +20,10 @@ MODELS = [
 ]
 
 FIELDS = {
-    "Response": "id name status data warnings error transaction source received_at executed_at duration_ms revision",
+    "Response": "id name status data warnings error transaction source received_at executed_at duration_ms revision "
+    "signed_by",
     "BotStatus": "mode since reason health warnings network active_cryptos equity_usd daily_pnl_usd exposure_usd "
-    "open_positions last_signal last_order breakers requests uptime_s version instance_id revision",
+    "open_positions last_signal last_order breakers requests signed_commands uptime_s version instance_id revision",
     "Heartbeat": "seq at uptime_s mode revision instance_id loop_lag_ms",
     "CryptoState": "state topic_id price volume_24h prediction gap_pct signal confidence skill_pct "
     "skill_samples position updated_at",
@@ -67,6 +68,7 @@ def test_a_response_says_everything_even_what_is_empty() -> None:
         "executed_at": "2026-11-20T10:00:00.003Z",
         "duration_ms": 3.1,
         "revision": 42,
+        "signed_by": None,
     }
 
 

@@ -17,7 +17,7 @@ DEFINITIONS: dict[str, Any] = DOCUMENT["$defs"]
 DESIRED_STATE = {"mode/set", "cryptos/set", "cryptos/{symbol}/set", "config/set", "config/{key}/set"}
 ACTIONS = {
     "close", "flatten", "cancel_orders", "refresh_catalog", "publish_state", "reset_breaker", "reload_config", "ping",
-    "history", "trades", "performance", "catalog", "activate", "activate_set", "shutdown",
+    "history", "trades", "events", "performance", "catalog", "activate", "activate_set", "shutdown",
 }  # fmt: skip
 STATE = {
     "status", "info", "config", "cryptos", "cryptos/{symbol}", "catalog", "account", "positions", "health",
@@ -34,7 +34,10 @@ def test_every_command_of_the_contract_is_there() -> None:
 
 
 def test_every_message_of_the_contract_is_there() -> None:
-    assert set(DOCUMENT["messages"]) == STATE | {f"event/{name}" for name in EVENTS} | {"response/{name}"}
+    assert set(DOCUMENT["messages"]) == STATE | {f"event/{name}" for name in EVENTS} | {
+        "response/{name}",
+        "log/{level}",
+    }
 
 
 def test_the_document_is_json_schema_of_2020_12() -> None:

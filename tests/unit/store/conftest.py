@@ -9,39 +9,62 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import Connection, event
+from psycopg.types.string import TextLoader
+from sqlalchemy import Connection, event, insert, text
 
-from allora_mqtt.store.database import Database
+from allora_mqtt.database_url import in_schema
+from allora_mqtt.store.database import Database, open_engine
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.store.migrate import migrate
+from allora_mqtt.store.schema import metadata, state
+from tests.support.postgres import Postgres
 
 NOW = datetime(2026, 11, 20, 10, 0, 0, 123456, UTC)
 
 
-def url_of(path: Path) -> str:
-    return f"sqlite:///{path}"
+Place = Path | str
+"""Where a database is: a file of SQLite's, or the address of PostgreSQL's."""
+
+on_sqlite = pytest.mark.parametrize("path", ["SQLite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("path", ["PostgreSQL"], indirect=True)
 
 
-def rows(path: Path, query: str) -> list[Any]:
+def url_of(place: Place) -> str:
+    return f"sqlite:///{place}" if isinstance(place, Path) else place
+
+
+def rows(place: Place, query: str) -> list[Any]:
     """What another process would see in the database."""
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(query).fetchall()
+    if isinstance(place, Path):
+        with closing(sqlite3.connect(place)) as connection:
+            return connection.execute(query).fetchall()
+    with psycopg.connect(place.replace("+psycopg", "")) as server:
+        # As SQLite has it, the text.
+        server.adapters.register_loader("json", TextLoader)
+        return server.execute(query).fetchall()
 
 
 def put(key: str, value: object = 1) -> Callable[[Connection], str]:
     """A write of one row into `state`, which returns the key."""
 
     def work(connection: Connection) -> str:
-        connection.exec_driver_sql("INSERT INTO state (key, value) VALUES (?, ?)", (key, f'"{value}"'))
+        connection.execute(insert(state).values(key=key, value=str(value)))
         return key
 
     return work
 
 
-def keys(path: Path) -> set[str]:
-    return {key for (key,) in rows(path, "SELECT key FROM state")}
+def as_written(place: Place) -> list[str]:
+    """The keys in `state`, in the order in which they were written."""
+    order = "rowid" if isinstance(place, Path) else "ctid"
+    return [key for (key,) in rows(place, f"SELECT key FROM state ORDER BY {order}")]  # noqa: S608 - one of two words
+
+
+def keys(place: Place) -> set[str]:
+    return {key for (key,) in rows(place, "SELECT key FROM state")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +115,27 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bot.sqlite3"
 
 
-@pytest.fixture
-def path(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(template, tmp_path / "bot.sqlite3"))
+@pytest.fixture(scope="session")
+def schema(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a schema of the present version in PostgreSQL."""
+    url = in_schema(postgres.url(), "store")
+    migrate(url, tmp_path_factory.mktemp("backups"), NOW)
+    return url
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty database of the present schema, on each engine."""
+    if request.param == "SQLite":
+        return Path(shutil.copy(request.getfixturevalue("template"), tmp_path / "bot.sqlite3"))
+    url: str = request.getfixturevalue("schema")
+    with open_engine(url).begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY"))
+    return url
 
 
 @pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
+async def database(path: Place) -> AsyncIterator[Database]:
     database = Database(url_of(path))
     yield database
     await asyncio.wait_for(database.close(), 10)

@@ -4,7 +4,6 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -16,7 +15,7 @@ from allora_mqtt.store.books import Books
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.store.schema import equity
-from tests.unit.store.conftest import NOW, put, rows
+from tests.unit.store.conftest import NOW, Place, on_sqlite, put, rows
 
 DAY = timedelta(days=1)
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -142,7 +141,7 @@ async def test_a_long_equity_curve_is_thinned_to_its_end(database: Database, boo
     assert curve[-1].equity_usd == 1233
 
 
-async def test_old_signals_and_points_go_and_what_shows_a_drawdown_stays(ledger: Ledger, path: Path) -> None:
+async def test_old_signals_and_points_go_and_what_shows_a_drawdown_stays(ledger: Ledger, path: Place) -> None:
     for number, (age, acted) in enumerate([(31, False), (31, True), (29, False)]):
         signal = {
             "signal_id": f"s{number}", "symbol": "BTC", "topic_id": 14, "direction": "HOLD", "prediction": None,
@@ -177,6 +176,7 @@ def _generate(connection: Connection, count: int) -> None:
         connection.exec_driver_sql(statement, {"most": count})
 
 
+@on_sqlite
 async def test_no_query_reads_a_table_of_fills_or_trades_from_one_end_to_the_other(
     database: Database, ledger: Ledger, books: Books
 ) -> None:
@@ -222,6 +222,7 @@ async def test_no_query_reads_a_table_of_fills_or_trades_from_one_end_to_the_oth
     assert of_a_symbol == []
 
 
+@on_sqlite
 @pytest.mark.timeout(300)
 async def test_a_heavy_question_holds_up_no_write_of_the_journal(database: Database, books: Books) -> None:
     await database.write(lambda connection: _generate(connection, 20_000))

@@ -6,12 +6,26 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, select
 
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.store.database import Database, sqlite_path
 from allora_mqtt.store.migrate import migrate
-from tests.unit.store.conftest import NOW, count_commits, hold, keys, put, rows, settled, url_of
+from allora_mqtt.store.schema import state
+from tests.unit.store.conftest import (
+    NOW,
+    Place,
+    as_written,
+    count_commits,
+    hold,
+    keys,
+    on_postgresql,
+    on_sqlite,
+    put,
+    rows,
+    settled,
+    url_of,
+)
 
 
 def fail(_: Connection) -> None:
@@ -34,12 +48,12 @@ class Disk:
             connection.execute("PRAGMA max_page_count = 1")  # SQLite takes the present number of pages for it
 
 
-async def test_a_write_returns_what_its_work_returns(database: Database, path: Path) -> None:
+async def test_a_write_returns_what_its_work_returns(database: Database, path: Place) -> None:
     assert await database.write(put("a")) == "a"
     assert keys(path) == {"a"}
 
 
-async def test_writes_that_are_in_flight_together_share_one_commit(database: Database, path: Path) -> None:
+async def test_writes_that_are_in_flight_together_share_one_commit(database: Database, path: Place) -> None:
     commits = count_commits(database)
     with hold(database) as held:
         waiting = [asyncio.ensure_future(database.write(put(f"k{index}"))) for index in range(200)]
@@ -50,7 +64,7 @@ async def test_writes_that_are_in_flight_together_share_one_commit(database: Dat
     assert len(keys(path)) == 200
 
 
-async def test_a_flood_is_committed_in_batches_of_bounded_size(database: Database, path: Path) -> None:
+async def test_a_flood_is_committed_in_batches_of_bounded_size(database: Database, path: Place) -> None:
     commits = count_commits(database)
     with hold(database) as held:
         waiting = [database.submit(put(f"k{index}")) for index in range(600)]
@@ -61,17 +75,17 @@ async def test_a_flood_is_committed_in_batches_of_bounded_size(database: Databas
     assert len(keys(path)) == 600
 
 
-async def test_writes_run_in_the_order_in_which_they_were_handed_over(database: Database, path: Path) -> None:
+async def test_writes_run_in_the_order_in_which_they_were_handed_over(database: Database, path: Place) -> None:
     with hold(database) as held:
         for index in range(50):
             database.submit(put(f"k{index}"))
         held.release()
         await settled(database)
-    assert rows(path, "SELECT key FROM state ORDER BY rowid") == [(f"k{index}",) for index in range(50)]
+    assert as_written(path) == [f"k{index}" for index in range(50)]
 
 
 @pytest.mark.parametrize("faulty", [fail, violate])
-async def test_one_write_that_fails_does_not_fail_the_others(database: Database, path: Path, faulty: object) -> None:
+async def test_one_write_that_fails_does_not_fail_the_others(database: Database, path: Place, faulty: object) -> None:
     assert callable(faulty)
     with hold(database) as held:
         before = database.submit(put("before"))
@@ -89,7 +103,7 @@ async def test_one_write_that_fails_does_not_fail_the_others(database: Database,
     assert keys(path) == {"before", "after"}
 
 
-async def test_what_a_failing_write_did_before_it_failed_is_undone(database: Database, path: Path) -> None:
+async def test_what_a_failing_write_did_before_it_failed_is_undone(database: Database, path: Place) -> None:
     def half(connection: Connection) -> None:
         put("half")(connection)
         fail(connection)
@@ -107,7 +121,7 @@ async def test_what_a_failing_write_did_before_it_failed_is_undone(database: Dat
 
 
 async def test_a_failing_write_leaves_the_next_one_alone(
-    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, path: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for faulty in (fail, violate):
         with pytest.raises((KeyError, BotError)):
@@ -118,7 +132,7 @@ async def test_a_failing_write_leaves_the_next_one_alone(
     assert keys(path) == {"fail", "violate"}
 
 
-async def test_a_result_is_told_only_when_every_other_connection_sees_it(database: Database, path: Path) -> None:
+async def test_a_result_is_told_only_when_every_other_connection_sees_it(database: Database, path: Place) -> None:
     seen_inside: list[set[str]] = []
     seen_when_told: list[set[str]] = []
 
@@ -145,6 +159,7 @@ async def test_reads_wait_for_no_write_and_see_what_is_committed(database: Datab
     assert sorted(await database.read(query)) == ["a", "b"]
 
 
+@on_sqlite
 async def test_a_commit_is_on_the_disk_when_it_returns(database: Database) -> None:
     def pragmas(connection: Connection) -> list[object]:
         names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -154,8 +169,28 @@ async def test_a_commit_is_on_the_disk_when_it_returns(database: Database) -> No
     assert await database.write(pragmas) == ["wal", 2, 1, 5000]
 
 
+@on_postgresql
+async def test_a_commit_is_on_the_disk_of_the_server_when_it_returns(database: Database) -> None:
+    def setting(connection: Connection) -> object:
+        return connection.exec_driver_sql("SHOW synchronous_commit").scalar()
+
+    await database.write(lambda connection: connection.exec_driver_sql("ALTER ROLE bot SET synchronous_commit = off"))
+    try:
+        assert await database.read(setting) == "on"
+    finally:
+        await database.write(lambda connection: connection.exec_driver_sql("ALTER ROLE bot RESET synchronous_commit"))
+
+
+@on_postgresql
+async def test_text_that_postgresql_cannot_hold_is_stored_as_far_as_it_can(database: Database, path: Place) -> None:
+    await database.write(put("a\0b", "c\0d"))
+    assert keys(path) == {"a\N{SYMBOL FOR NULL}b"}
+    assert await database.read(lambda connection: connection.execute(select(state.c.value)).scalar()) == "c\0d"
+
+
+@on_sqlite
 async def test_a_full_disk_refuses_the_write_and_stores_nothing_until_there_is_room(
-    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, path: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = Disk(database)
     for attempt in ("first", "second"):
@@ -176,7 +211,10 @@ async def test_a_full_disk_refuses_the_write_and_stores_nothing_until_there_is_r
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_a_full_disk_refuses_of_many_writes_only_those_it_has_no_room_for(database: Database, path: Path) -> None:
+@on_sqlite
+async def test_a_full_disk_refuses_of_many_writes_only_those_it_has_no_room_for(
+    database: Database, path: Place
+) -> None:
     Disk(database)
     with hold(database) as held:
         small = database.submit(put("small"))
@@ -209,7 +247,7 @@ async def test_a_query_that_fails_tells_its_sender(database: Database) -> None:
         await database.read(fail)
 
 
-async def test_a_waiter_that_gives_up_before_its_turn_harms_nobody(database: Database, path: Path) -> None:
+async def test_a_waiter_that_gives_up_before_its_turn_harms_nobody(database: Database, path: Place) -> None:
     with hold(database) as held:
         first = asyncio.ensure_future(database.write(put("first")))
         leaving = asyncio.ensure_future(database.write(put("leaving")))
@@ -224,7 +262,7 @@ async def test_a_waiter_that_gives_up_before_its_turn_harms_nobody(database: Dat
 
 
 async def test_a_waiter_that_gives_up_while_its_write_runs_changes_nothing_of_it(
-    database: Database, path: Path
+    database: Database, path: Place
 ) -> None:
     entered, released = threading.Event(), threading.Event()
 
@@ -243,7 +281,7 @@ async def test_a_waiter_that_gives_up_while_its_write_runs_changes_nothing_of_it
     assert keys(path) == {"slow"}
 
 
-async def test_when_all_waiters_have_given_up_the_writer_goes_on(database: Database, path: Path) -> None:
+async def test_when_all_waiters_have_given_up_the_writer_goes_on(database: Database, path: Place) -> None:
     with hold(database) as held:
         leaving = database.submit(put("leaving"))
         assert leaving.cancel()
@@ -252,7 +290,7 @@ async def test_when_all_waiters_have_given_up_the_writer_goes_on(database: Datab
     assert keys(path) == {"next"}
 
 
-async def test_closing_writes_what_waits_and_refuses_what_comes_later(path: Path) -> None:
+async def test_closing_writes_what_waits_and_refuses_what_comes_later(path: Place) -> None:
     database = Database(url_of(path))
     with hold(database) as held:
         waiting = [database.submit(put(f"k{index}")) for index in range(300)]
@@ -270,6 +308,7 @@ async def test_closing_writes_what_waits_and_refuses_what_comes_later(path: Path
     await asyncio.wait_for(database.close(), 1)
 
 
+@on_sqlite
 async def test_closing_leaves_one_file_behind(path: Path) -> None:
     database = Database(url_of(path))
     await database.write(put("a"))

@@ -1,7 +1,6 @@
 import json
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.ledger import Ledger
-from tests.unit.store.conftest import NOW, rows, settled
+from tests.unit.store.conftest import NOW, Place, on_sqlite, rows, settled
 
 FINE = Decimal("12345678901234567890.123456789012345678901")
 """More digits than any binary number holds."""
@@ -60,7 +59,7 @@ def position(position_id: str = "p1", **changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
-async def test_a_signal_keeps_every_digit_its_reasons_and_its_times(ledger: Ledger, path: Path) -> None:
+async def test_a_signal_keeps_every_digit_its_reasons_and_its_times(ledger: Ledger, path: Place) -> None:
     await ledger.add_signal(signal(at=NOW.astimezone(TOKYO)))
     await ledger.add_signal(signal("s2", prediction=None, prediction_at=None, mark_price=None, gap_pct=None))
     stored = rows(path, "SELECT prediction, gap_pct, reasons, at, prediction_at FROM signals ORDER BY signal_id")
@@ -124,7 +123,7 @@ async def test_the_highest_nonce_is_remembered(ledger: Ledger) -> None:
     assert await ledger.highest_nonce() == 1_795_000_000_003
 
 
-async def test_small_values_are_stored_by_key(ledger: Ledger, path: Path) -> None:
+async def test_small_values_are_stored_by_key(ledger: Ledger, path: Place) -> None:
     await ledger.put_state({"peak": "100.5", "day": {"start": 1}})
     await ledger.put_state({"peak": "101"})
     stored = {key: json.loads(value) for key, value in rows(path, "SELECT key, value FROM state")}
@@ -153,7 +152,7 @@ async def test_trades_are_the_newest_fills_of_a_symbol_or_of_all_since_a_time(le
     assert await ledger.newest_fill_at() == at(3)
 
 
-async def test_a_position_is_open_until_it_is_closed(ledger: Ledger, path: Path) -> None:
+async def test_a_position_is_open_until_it_is_closed(ledger: Ledger, path: Place) -> None:
     await ledger.put_position(position())
     await ledger.put_position(position("p2", symbol="ETH"))
     await ledger.put_position(position(size=Decimal("0.05")))
@@ -167,7 +166,8 @@ async def test_a_position_is_open_until_it_is_closed(ledger: Ledger, path: Path)
     assert closed == [(at(9).isoformat(), "target", str(-FINE))]
 
 
-async def test_the_last_stops_are_found_by_an_index(path: Path) -> None:
+@on_sqlite
+async def test_the_last_stops_are_found_by_an_index(path: Place) -> None:
     query = "SELECT symbol, max(closed_at) FROM positions WHERE close_reason IN ('stop', 'liquidation') GROUP BY symbol"
     plan = " ".join(str(row[-1]) for row in rows(path, f"EXPLAIN QUERY PLAN {query}"))
     assert "USING COVERING INDEX ix_positions_close_reason_symbol_closed_at" in plan
@@ -187,7 +187,7 @@ async def test_the_last_stop_of_each_symbol_is_known(ledger: Ledger) -> None:
     assert await ledger.last_stopped_at() == {"BTC": at(5), "ETH": at(1)}
 
 
-async def test_the_equity_curve_has_one_point_for_a_time(ledger: Ledger, path: Path) -> None:
+async def test_the_equity_curve_has_one_point_for_a_time(ledger: Ledger, path: Place) -> None:
     await ledger.add_equity(at(2), FINE, Decimal(0))
     await ledger.add_equity(at(1), Decimal("1.10"), Decimal("0.30"))
     await ledger.add_equity(at(0), Decimal(1), Decimal(1))
@@ -199,7 +199,7 @@ async def test_the_equity_curve_has_one_point_for_a_time(ledger: Ledger, path: P
     ]
 
 
-async def test_the_audit_trail_grows_in_order(ledger: Ledger, database: Database, path: Path) -> None:
+async def test_the_audit_trail_grows_in_order(ledger: Ledger, database: Database, path: Place) -> None:
     content: dict[str, Any] = {"mode": "ACTIVE", "n": None}
     ledger.note("mode_changed", content, NOW)
     content["mode"] = "changed after it was noted"

@@ -1,5 +1,9 @@
+import logging
+import os
 import sqlite3
 import stat
+import subprocess
+import uuid
 from contextlib import closing
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -11,10 +15,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import allora_mqtt.store.migrations
+from allora_mqtt.database_url import in_schema
 from allora_mqtt.store.database import open_engine
 from allora_mqtt.store.migrate import migrate
 from allora_mqtt.store.schema import metadata
-from tests.unit.store.conftest import NOW, rows, url_of
+from tests.support.postgres import Postgres
+from tests.unit.store.conftest import NOW, Place, on_sqlite, rows, url_of
 
 BACKUP = "bot-20261120T100000Z.sqlite3"
 
@@ -38,6 +44,12 @@ def upgrade():
 
 
 @pytest.fixture
+def url(postgres: Postgres) -> str:
+    """The address of a schema of PostgreSQL that is not there yet."""
+    return in_schema(postgres.url(), uuid.uuid4().hex)
+
+
+@pytest.fixture
 def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The migrations as a later version of the program has them, with one step more."""
     folder = tmp_path / "later"
@@ -53,11 +65,14 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "versions" / "rev_next.py"
 
 
-def tables(path: Path) -> set[str]:
-    return {name for (name,) in rows(path, "SELECT name FROM sqlite_master WHERE type = 'table'")}
+def tables(place: Place) -> set[str]:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    if not isinstance(place, Path):
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+    return {name for (name,) in rows(place, query)}
 
 
-def revision(path: Path) -> str:
+def revision(path: Place) -> str:
     ((found,),) = rows(path, "SELECT version_num FROM alembic_version")
     return str(found)
 
@@ -80,6 +95,7 @@ def test_every_record_that_is_promised_has_its_table(name: str) -> None:
     assert name in metadata.tables
 
 
+@on_sqlite
 def test_migrating_again_changes_nothing(path: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO state VALUES ('a', '1')")
@@ -92,6 +108,7 @@ def test_migrating_again_changes_nothing(path: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "backups").exists()
 
 
+@on_sqlite
 @pytest.mark.usefixtures("later")
 def test_an_older_database_is_copied_before_it_is_upgraded(path: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
@@ -108,9 +125,72 @@ def test_an_older_database_is_copied_before_it_is_upgraded(path: Path, tmp_path:
     assert migrate(url_of(path), tmp_path / "backups", NOW) is None
 
 
+@on_sqlite
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(path: Path, tmp_path: Path, later: Path) -> None:
     later.write_text(NEXT_REVISION.format(head=HEAD, more="raise RuntimeError('half way')"))
     with pytest.raises(RuntimeError, match="half way"):
         migrate(url_of(path), tmp_path / "backups", NOW)
     assert (revision(path), "later" in tables(path)) == (HEAD, False)
     assert (tmp_path / "backups" / BACKUP).exists()
+
+
+def test_a_new_schema_of_postgresql_gets_exactly_the_tables_of_the_program(url: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert migrate(url, tmp_path / "backups", NOW) is None
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        # All text has one type there, whatever the model calls it.
+        options = {"compare_type": False, "compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+    assert tables(url) - {"alembic_version"} == set(metadata.tables)
+    collations = "SELECT DISTINCT data_type, collation_name FROM information_schema.columns WHERE table_schema = "
+    found = set(rows(url, f"{collations} current_schema() AND data_type ~ 'char|text'"))
+    assert found == {("text", "C")}
+
+
+@pytest.mark.usefixtures("later")
+def test_an_older_schema_is_dumped_before_it_is_upgraded(url: str, tmp_path: Path, postgres: Postgres) -> None:
+    at_first(url, tmp_path)
+    backup = migrate(url, tmp_path / "backups", NOW)
+    assert backup == tmp_path / "backups" / "bot-20261120T100000Z.dump"
+    assert (revision(url), "later" in tables(url)) == ("next", True)
+    # What was copied is put back in the place of what has been made of it.
+    with open_engine(url).begin() as connection:
+        schema = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
+        connection.exec_driver_sql(f'DROP SCHEMA "{schema}" CASCADE')
+    where = ["-h", "127.0.0.1", "-p", str(postgres.port), "-U", "bot", "-d", "postgres"]
+    environment = {**os.environ, "PGPASSWORD": postgres.PASSWORD}
+    subprocess.run(["pg_restore", *where, backup], check=True, env=environment, timeout=60)
+    assert (revision(url), "later" in tables(url)) == (HEAD, False)
+    assert rows(url, "SELECT key FROM state") == [("a",)]
+
+
+@pytest.mark.usefixtures("later")
+def test_without_pg_dump_a_schema_is_upgraded_and_that_is_said(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, postgres: Postgres
+) -> None:
+    at_first(url, tmp_path)
+    monkeypatch.setenv("PATH", "")
+    with caplog.at_level(logging.WARNING):
+        assert migrate(url, tmp_path / "backups", NOW) is None
+    assert revision(url) == "next"
+    assert "without a copy" in caplog.text
+    assert "pg_dump is not installed" in caplog.text
+    assert postgres.PASSWORD not in caplog.text
+
+
+def test_an_upgrade_that_fails_leaves_postgresql_as_it_was(url: str, tmp_path: Path, later: Path) -> None:
+    at_first(url, tmp_path)
+    later.write_text(NEXT_REVISION.format(head=HEAD, more="raise RuntimeError('half way')"))
+    with pytest.raises(RuntimeError, match="half way"):
+        migrate(url, tmp_path / "backups", NOW)
+    assert (revision(url), "later" in tables(url)) == (HEAD, False)
+
+
+def at_first(url: str, folder: Path) -> None:
+    """Bring a schema to the version of today, before that of the fixture `later`, and put something in."""
+    with pytest.MonkeyPatch.context() as without_later:
+        without_later.setattr("allora_mqtt.store.migrate.Config", Config)
+        migrate(url, folder / "backups", NOW)
+    with open_engine(url).begin() as connection:
+        connection.exec_driver_sql("INSERT INTO state (key, value) VALUES ('a', '1')")

@@ -1,6 +1,5 @@
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +9,7 @@ from sqlalchemy.dialects import sqlite
 from allora_mqtt.store.database import Database
 from allora_mqtt.store.schema import Moment, Money, equity
 from allora_mqtt.store.upsert import add_if_new, put
-from tests.unit.store.conftest import rows
+from tests.unit.store.conftest import Place, rows
 
 DIALECT = sqlite.dialect()
 
@@ -63,7 +62,7 @@ def test_times_are_stored_in_utc_with_microseconds(moment: datetime, text: str) 
     assert Moment().process_bind_param(moment, DIALECT) == text
 
 
-async def test_a_row_is_put_over_the_one_with_its_key_or_kept(database: Database, path: Path) -> None:
+async def test_a_row_is_put_over_the_one_with_its_key_or_kept(database: Database, path: Place) -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
 
     def row(amount: int) -> dict[str, object]:
