@@ -144,14 +144,14 @@ def bot(
         started.stop()
 
 
-def trade(port: int, coins: int, base: str = "bot") -> None:
-    """Switch that many coins on and let the bot trade them."""
+def trade(port: int, coins: int, base: str = "bot", mode: str = "ACTIVE") -> None:
+    """Switch that many coins on and let the bot trade them, or only watch them."""
     with Watcher(port, base) as watcher:
         catalog = until(lambda: watcher.json("catalog"), "a catalog", ONLINE_S)
         both = [symbol for symbol, entry in catalog.items() if entry["availability"] == "both"]
         if len(both) < coins:
             raise RuntimeError(f"{coins} coins are to be traded and the market has {len(both)}")
-        for topic, value in (("cryptos", both[:coins]), ("mode", "ACTIVE")):
+        for topic, value in (("cryptos", both[:coins]), ("mode", mode)):
             response = watcher.command(f"{topic}/set", f"response/{topic}", {"value": value}, ONLINE_S)
             if response["status"] != "EXECUTED":
                 raise RuntimeError(f"{topic}/set was answered with {response}")

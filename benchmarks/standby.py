@@ -11,7 +11,7 @@ from typing import Any, Final
 from benchmarks import ground
 from benchmarks.asker import Asker
 from benchmarks.bench import Bench
-from benchmarks.figures import Goal, Section, Table, percentile, spread
+from benchmarks.figures import Goal, Section, Spread, Table, percentile
 from benchmarks.latency import ECHO, responders
 from benchmarks.scale import COINS
 from tests.guarantees.sender import Plan, Sender
@@ -22,8 +22,10 @@ from tests.support.proxy import Proxy
 _OWN_MS: Final = 20.0
 _HANGS: Final = "hanging"
 _DELAYS_S: Final = {"100 ms": 0.1, "1 s": 1.0}
-_SETTINGS: Final = {"HL_TIMEOUT_S": "2", "ALLORA_REQUESTS_PER_MINUTE": "1200"}
-"""Each coin's prediction every 10 s, prices every second, up to 400 entries in a minute."""
+_SETTINGS: Final = {"HL_TIMEOUT_S": "2", "ALLORA_REQUESTS_PER_MINUTE": "3000"}
+"""Each coin's prediction every 4 s, prices every second, up to 400 entries in a minute."""
+_PATIENCE_S: Final = 8.0
+"""For how long a first order is waited for; a trial without any shows nothing."""
 _WATCHED_S: Final = 1.0
 """For how long after the answer orders are looked for."""
 
@@ -35,6 +37,8 @@ class _Kind:
     last_order_ms: list[float] = field(default_factory=list)
     response_ms: list[float] = field(default_factory=list)
     orders: int = 0
+    busy: int = 0
+    """Trials in which orders left at all: the others show nothing."""
     late: int = 0
 
 
@@ -49,7 +53,7 @@ def run(bench: Bench) -> Section:
         stack.enter_context(ground.bot(where / "bot", port, "5", line.port, **_SETTINGS))
         echo = stack.enter_context(responders(where, port, "5", with_peers=False))[ECHO]
         sender = stack.enter_context(Sender(port, "standby", VERSIONS["5"]))
-        ground.trade(port, COINS)
+        ground.trade(port, COINS, mode="STANDBY")
         trials = _Trials(sender, market, line, random.Random(4))  # noqa: S311 - pauses, no secret
         round_trips_ms: list[float] = []
         for number in range(bench.scale.standby_trials):
@@ -77,14 +81,22 @@ class _Trials:
         self._tell("request/reset_breaker", {})
         started = time.monotonic()
         self._tell("mode/set", {"value": "ACTIVE"})
-        time.sleep(self._rng.uniform(1.0, 2.0))
+        while not self._orders_at(started) and time.monotonic() - started < _PATIENCE_S:
+            time.sleep(0.01)
+        # Longer, and a few trials would use up the orders of a minute.
+        time.sleep(self._rng.uniform(0.05, 0.4))
         published_at, answered_at = self._tell("mode/set", {"value": "STANDBY"})
         time.sleep(_WATCHED_S)
-        at = [each.at for each in self._line.requests if each.at >= started and _is_entry(each.path, each.body)]
+        at = self._orders_at(started)
         kind.orders += len(at)
+        kind.busy += bool(at)
         kind.late += sum(each > answered_at for each in at)
         kind.response_ms.append((answered_at - published_at) * 1000)
         kind.last_order_ms.append(max([0.0, *((each - published_at) * 1000 for each in at)]))
+
+    def _orders_at(self, since: float) -> list[float]:
+        """Return when orders that would open or add to a position have left since a time."""
+        return [each.at for each in self._line.requests if each.at >= since and _is_entry(each.path, each.body)]
 
     def _tell(self, topic: str, fields: dict[str, str]) -> tuple[float, float]:
         """Return when it was published, and when its answer came."""
@@ -117,7 +129,7 @@ def _section(kinds: dict[str, _Kind], round_trip_ms: float) -> Section:
     rows = tuple(
         (
             name,
-            str(len(kind.last_order_ms)),
+            f"{len(kind.last_order_ms)}, {kind.busy} with orders",
             str(kind.orders),
             _range(kind.last_order_ms),
             _range(kind.response_ms),
@@ -130,7 +142,7 @@ def _section(kinds: dict[str, _Kind], round_trip_ms: float) -> Section:
         key="standby",
         title="STANDBY under load",
         about=(
-            f"The bot trades {COINS} coins that signal all the time (prices every second, each prediction every 10 s, "
+            f"The bot trades {COINS} coins that signal all the time (prices every second, each prediction every 4 s, "
             "up to 400 entries in a minute, none of them matched); then STANDBY is published. A proxy between bot and "
             "exchange notes when it has read each order from the bot, on the clock of the sender. Told is how long "
             "after the publish the last order left (0: none left after it). A message's round trip through the broker "
@@ -146,11 +158,16 @@ def _section(kinds: dict[str, _Kind], round_trip_ms: float) -> Section:
                 rows=rows,
             ),
         ),
+        notes=tuple(
+            f"No order left at all with the exchange {name}: nothing is shown of it."
+            for name, kind in kinds.items()
+            if not kind.busy
+        ),
         goals=(
             Goal(
-                what="STANDBY to last order, p99, whatever the exchange does (20 ms and one round trip)",
+                what="STANDBY to last order, p99 of the worst kind of exchange (20 ms and one round trip)",
                 limit=_OWN_MS + round_trip_ms,
-                measured=spread(worst),
+                measured=Spread(median=max(worst), low=min(worst), high=max(worst)),
                 unit="ms",
             ),
         ),
