@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.checkout import clone_to, of_the_machine
 from tests.support.client import Watcher, connected
 from tests.support.mosquitto import MOSQUITTO_PUB, Mosquitto
 from tests.support.net import until
@@ -304,18 +303,8 @@ def test_a_queued_standby_and_an_unseen_retained_active_end_in_standby(
 @pytest.mark.timeout(400)
 def test_make_run_in_a_clean_clone_brings_the_bot_online(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if listed.returncode != 0:
-        pytest.skip("this is not a git checkout")
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
-    # What pip needs on this machine to reach its index is the machine's business.
-    machine = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "REQUESTS_"))}
-    bot = Bot(Path("make"), tmp_path / "bot", None, PYTHON=sys.executable, **machine)
+    clone_to(clone)
+    bot = Bot(Path("make"), tmp_path / "bot", None, PYTHON=sys.executable, **of_the_machine())
     bot.environment["HOME"] = os.environ["HOME"]
     bot.folder = clone
     bot.start()
