@@ -15,6 +15,8 @@ from allora_mqtt.settings import DefaultMode
 from allora_mqtt.store.entries import Changes
 from tests.integration.control.bench import MODE, Clock, life
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def test_a_command_that_ran_does_not_run_again_at_start_and_one_that_did_not_does(
     tmp_path: Path, clock: Clock

@@ -9,6 +9,8 @@ from allora_mqtt.protocol.commands import Ping
 from allora_mqtt.protocol.errors import BotError, ErrorCode
 from tests.integration.control.bench import MODE, Clock, life
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def test_the_answer_carries_what_the_sender_said(tmp_path: Path, clock: Clock) -> None:
     async with life(tmp_path, clock) as bench:

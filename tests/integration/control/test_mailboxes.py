@@ -8,6 +8,8 @@ import pytest
 from allora_mqtt.protocol.commands import Flatten, Mode, SetMode
 from tests.integration.control.bench import MODE, Clock, life
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def test_a_retained_command_runs_once_and_its_mailbox_is_emptied(tmp_path: Path, clock: Clock) -> None:
     async with life(tmp_path, clock) as bench:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select
 
 from allora_mqtt.control.trust import Trust, Unsigned
@@ -14,6 +15,8 @@ from allora_mqtt.protocol.signed import Keys
 from allora_mqtt.store import retention
 from allora_mqtt.store.schema import bot_commands
 from tests.integration.control.bench import MODE, Bench, Clock, life
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 ALICE = Keys({"alice": "a" * 32})
 STRANGER = Keys({"alice": "b" * 32})

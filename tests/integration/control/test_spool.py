@@ -21,6 +21,8 @@ from allora_mqtt.store.entries import Incoming, Recorded
 from allora_mqtt.transport.spool import SpoolFolder
 from tests.integration.control.bench import MODE, Bench, Clock, life
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 STANDBY = {"name": "mode", "value": "STANDBY"}
 ACTIVE = {"name": "mode", "value": "ACTIVE"}
 PING = {"name": "ping"}
@@ -350,13 +352,13 @@ async def test_crash_between_run_and_move(
             end(spool, seq, name, None, outcome, response)
         raise OSError(errno.EIO, "dead")
 
-    monkeypatch.setattr(SpoolFolder, "end", die)
-    async with life(tmp_path, clock, spooling=True) as first:
-        drop(folder, "1.json", PING)
-        await until(lambda: first.handlers.ran)
-        await until(lambda: step == "run" or listed(folder)["processed"])
-        await first.quiet()
-    monkeypatch.undo()
+    with monkeypatch.context() as dying:
+        dying.setattr(SpoolFolder, "end", die)
+        async with life(tmp_path, clock, spooling=True) as first:
+            drop(folder, "1.json", PING)
+            await until(lambda: first.handlers.ran)
+            await until(lambda: step == "run" or listed(folder)["processed"])
+            await first.quiet()
     assert listed(folder)["pending"] == ["1.json"]
     replace_pending(folder, meanwhile)
     async with life(tmp_path, clock, spooling=True) as second:
