@@ -23,7 +23,19 @@ from allora_mqtt.control import ordering
 from allora_mqtt.control.accepted import Accepted, Handlers
 from allora_mqtt.control.desired import Desired, changes
 from allora_mqtt.control.outbox import Outbox, encode
-from allora_mqtt.protocol.commands import QUESTIONS, Action, Body, Flatten, Mode, SetMode, brief
+from allora_mqtt.protocol.commands import (
+    QUESTIONS,
+    Action,
+    Body,
+    Events,
+    Flatten,
+    History,
+    Mode,
+    Performance,
+    SetMode,
+    Trades,
+    brief,
+)
 from allora_mqtt.protocol.errors import BotError, ErrorCode, Rejected
 from allora_mqtt.protocol.messages import CommandEvent, ErrorInfo, Response, Status, Warn
 from allora_mqtt.protocol.reading import Parsed
@@ -37,6 +49,7 @@ _MAX_WAITING: Final = 10_000
 _MAX_UNSTORED: Final = 256
 """Commands that have run and whose end is not on disk yet."""
 _RETRY_JOURNAL_S: Final = 1.0
+_READS_BOOKS: Final = (Events, History, Performance, Trades)
 _MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 """Payloads of the commands that wait; what Python makes of JSON takes many times its bytes."""
 _MAX_RETAINED_RESPONSE: Final = 4096
@@ -314,6 +327,9 @@ class Dispatcher:
             # What takes risk away and is under way (a flatten, for example) ends before risk is added again.
             await asyncio.wait(set(self._urgent))
         self._refuse_by_age(accepted, body)
+        if isinstance(body, _READS_BOOKS):
+            # Who asks sees the ends of all that was sent before.
+            await self._settled()
         if isinstance(body, Action) and not body.may_repeat:
             await self._journal.start(accepted.seq)
         # Each line of the log that is written on the way says which command it was for.

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.e2e
 
 LIVELY = {"SIM_EPOCH_S": "2", "TRADE_PRICE_GAP_PCT": "0.01", "BOT_RECONCILE_INTERVAL_S": "2"}
 SCHEMAS = export()
-QUIET = {"event/breaker_opened", "event/breaker_closed"}
+QUIET = {"event/breaker_opened", "event/breaker_closed", "log/{level}"}
 """What no healthy bot says."""
 
 
@@ -84,6 +84,7 @@ def test_the_bot_says_what_the_document_says(program: Path, mosquitto: Mosquitto
             watcher.publish("cryptos/set", "BTC,ETH")
             watcher.publish("mode/set", "ACTIVE")
             until(lambda: watcher.all("event/fill"), "a fill", 40)
+            until(lambda: watcher.last("cryptos/BTC"), "a coin's state")
             watcher.publish("mode/set", {"value": "NONSENSE"})
             watcher.ask("close", symbol="BTC")
             watcher.ask("flatten")

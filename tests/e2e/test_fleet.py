@@ -25,7 +25,7 @@ def bots(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[dict[str, Bot]]:
         fleet[name].start()
     with Watcher(mosquitto.port, "bots") as watcher:
         until(lambda: all(watcher.last(f"{name}/availability") == b"online" for name in NAMES), "three bots", 60)
-        until(lambda: all(watcher.last(f"{name}/status") for name in NAMES), "their status", 30)
+        until(lambda: all((watcher.json(f"{name}/status") or {}).get("equity_usd") for name in NAMES), "equity", 30)
     yield fleet
     for bot in fleet.values():
         bot.stop()

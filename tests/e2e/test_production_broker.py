@@ -169,6 +169,7 @@ def test_what_waits_for_the_bot_and_what_is_retained_outlive_a_sigkill_of_the_br
         for identifier in sent:
             alice.send("bot/request/ping", json.dumps({"id": identifier}))
         assert alice.publish("bot/mode/set", b"STOPPED", retain=True) == "Success"
+        until(lambda: b"STOPPED" in broker.saved(), "the last command on the broker's disk", 60)
     kept = broker.kill()
     assert sent[-1].encode() in kept
     broker.start()

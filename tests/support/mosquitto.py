@@ -70,6 +70,10 @@ class Mosquitto:
     def kill(self) -> bytes:
         """SIGKILL it, and return everything that it had on disk by then."""
         self.stop(signal.SIGKILL)
+        return self.saved()
+
+    def saved(self) -> bytes:
+        """Return everything that it has on disk; what was acknowledged just now comes at the next turn of its loop."""
         kept = self._folder / "mosquitto.db"
         return kept.read_bytes() if kept.exists() else b""
 
