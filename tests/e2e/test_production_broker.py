@@ -168,8 +168,8 @@ def test_what_waits_for_the_bot_and_what_is_retained_outlive_a_sigkill_of_the_br
         sent = [f"waiting-{number}" for number in range(1100)]
         for identifier in sent:
             alice.send("bot/request/ping", json.dumps({"id": identifier}))
-        assert alice.publish("bot/mode/set", b"STOPPED", retain=True) == "Success"
-        until(lambda: b"STOPPED" in broker.saved(), "the last command on the broker's disk", 60)
+        assert alice.publish("bot/mode/set", b'{"value":"STOPPED","id":"the last"}', retain=True) == "Success"
+        until(lambda: b"the last" in broker.saved(), "the last command on the broker's disk", 60)
     kept = broker.kill()
     assert sent[-1].encode() in kept
     broker.start()
