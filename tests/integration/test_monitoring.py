@@ -66,7 +66,7 @@ def test_a_bot_becomes_ready_and_counts_what_it_does(start: Callable[..., Seen])
         until(lambda: seen.value("positions_closed_total", reason="flatten"), "its end", 30)
     assert seen.value("commands_total", name="close", status="FAILED") == 1
     assert (seen.value("mode", mode="ACTIVE"), seen.value("mode", mode="STANDBY")) == (0, 1)
-    assert seen.value("orders_total", purpose="entry", status="filled")
+    until(lambda: seen.value("orders_total", purpose="entry", status="filled"), "the entry's end", 30)
     assert seen.value("signals_total", outcome="entered")
     assert seen.value("store_commit_duration_seconds_count")
 
