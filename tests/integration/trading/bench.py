@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
+import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from psycopg.types.string import TextLoader
 
+from allora_mqtt.database_url import is_postgresql
 from allora_mqtt.market.allora import AlloraClient
 from allora_mqtt.market.budget import RequestBudget
 from allora_mqtt.market.gate import SendGate
@@ -29,7 +31,7 @@ from allora_mqtt.simulator.faults import FAULT_RULES
 from allora_mqtt.simulator.server import RunningSimulator, SimulatorOptions, serve
 from allora_mqtt.simulator.universe import Asset
 from allora_mqtt.simulator.world import Arrival
-from allora_mqtt.store.database import Database
+from allora_mqtt.store.database import Database, open_engine
 from allora_mqtt.store.journal import Journal
 from allora_mqtt.store.ledger import Ledger
 from allora_mqtt.store.predictions import PredictionBook
@@ -44,6 +46,9 @@ from allora_mqtt.trading.skill_keeper import SkillKeeper
 from allora_mqtt.trading.strategy import BUILT_IN, Strategies
 
 WALLET: LocalAccount = Account.from_key("0x" + "31" * 32)
+ON_BOTH = pytest.mark.parametrize("engine", ["SQLite", "PostgreSQL"])
+"""For tests that are about what the books keep."""
+
 EPOCH_S = 600.0
 _START_S = 1_800_000_000.0 + 60
 """A minute into an epoch and a few hours into a UTC day."""
@@ -174,7 +179,7 @@ class Bench:
     simulator: RunningSimulator
     clock: Clock
     prices: FlatPrices
-    database_path: Path
+    database_url: str
     bots: list[Bot] = field(default_factory=list)
     weight_per_minute: int = 10**9
     """What the bots take for the exchange's limit; the simulator keeps none unless a test says so."""
@@ -193,7 +198,7 @@ class Bench:
         timeout_s: float = 10.0,
         **changes: Any,
     ) -> Bot:
-        database = Database(f"sqlite:///{self.database_path}")
+        database = Database(self.database_url)
         ledger, gate, portfolio, seen = Ledger(database), SendGate(), Portfolio(), Recorder()
         saved = await Journal(database).saved()
         session = aiohttp.ClientSession()
@@ -323,7 +328,15 @@ class Bench:
 
     def stored(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What is committed to the database, read past the bot."""
-        with contextlib.closing(sqlite3.connect(self.database_path)) as connection:
+        if is_postgresql(self.database_url):
+            engine = open_engine(self.database_url, read_only=True)
+            with engine.connect() as connection:
+                server: Any = connection.connection.driver_connection
+                # As SQLite has it, the text.
+                server.adapters.register_loader("json", TextLoader)
+                found = server.execute(query.replace("%", "%%").replace("?", "%s"), values or None).fetchall()
+            return [tuple(row) for row in found]
+        with contextlib.closing(sqlite3.connect(self.database_url.removeprefix("sqlite:///"))) as connection:
             return connection.execute(query, values).fetchall()
 
     async def holding(self, *coins: str) -> None:
@@ -351,14 +364,14 @@ class Bench:
         await until(lambda: seen.account_looks >= target, "the account is looked at")
 
 
-async def serve_bench(database_path: Path) -> Bench:
+async def serve_bench(database_url: str) -> Bench:
     clock = Clock()
     options = SimulatorOptions(skill=1.0, epoch_s=EPOCH_S, rate_limit=False)
     simulator = await serve(options, clock)
     market = simulator.world.market
     prices = FlatPrices(lambda: market.clock.market_s(clock()))
     market.source = prices
-    bench = Bench(simulator, clock, prices, database_path)
+    bench = Bench(simulator, clock, prices, database_url)
     simulator.world.remember(bench.account, clock())
     return bench
 

@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -6,8 +7,10 @@ from pathlib import Path
 import pytest
 from tenacity.wait import wait_none
 
+from allora_mqtt.database_url import in_schema
 from allora_mqtt.store.migrate import migrate
 from tests.integration.trading.bench import Bench, serve_bench
+from tests.support.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +37,23 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, empty_database: Path) -> AsyncIterator[Bench]:
-    shutil.copy(empty_database, tmp_path / "bot.db")
-    bench = await serve_bench(tmp_path / "bot.db")
+def engine() -> str:
+    """Where the books are; parametrized with `ON_BOTH` in the files whose tests are about the books."""
+    return "SQLite"
+
+
+@pytest.fixture
+async def bench(
+    tmp_path: Path, empty_database: Path, engine: str, request: pytest.FixtureRequest
+) -> AsyncIterator[Bench]:
+    url = f"sqlite:///{tmp_path / 'bot.db'}"
+    if engine == "PostgreSQL":
+        server: Postgres = request.getfixturevalue("postgres")
+        url = in_schema(server.url(), hashlib.sha256(str(tmp_path).encode()).hexdigest())
+        migrate(url, tmp_path, datetime.now(UTC))
+    else:
+        shutil.copy(empty_database, tmp_path / "bot.db")
+    bench = await serve_bench(url)
     yield bench
     bench.faults()
     for bot in bench.bots:

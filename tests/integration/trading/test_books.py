@@ -9,7 +9,9 @@ from allora_mqtt.protocol.books import TradeView
 from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.research.books import read_books
 from allora_mqtt.store.books import Books
-from tests.integration.trading.bench import BTC, ETH, SOL, Bench, Bot, until
+from tests.integration.trading.bench import BTC, ETH, ON_BOTH, SOL, Bench, Bot, until
+
+pytestmark = ON_BOTH
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +81,7 @@ async def test_the_accounts_money_is_its_start_and_what_the_books_say(bench: Ben
     assert performance.foreign.trades == 2
     assert {topic.topic_id for topic in performance.topics} == {ETH, BTC, SOL}
     own = {trade.symbol: trade for trade in trades if trade.ours}
-    report = read_books(f"sqlite:///{bench.database_path}", None, None)
+    report = read_books(bench.database_url, None, None)
     assert {each.symbol: (each.pnl_usd, each.fees_usd, -each.funding_usd) for each in report.trades} == {
         symbol: (trade.pnl_usd, trade.fees_usd, trade.funding_usd) for symbol, trade in own.items()
     }

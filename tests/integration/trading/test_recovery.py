@@ -11,7 +11,9 @@ from allora_mqtt.market.signing import Envelope
 from allora_mqtt.protocol.commands import Mode
 from allora_mqtt.protocol.errors import BotError
 from allora_mqtt.simulator import account as sim
-from tests.integration.trading.bench import BTC, ETH, ETH_SHORT, WALLET, Bench, Bot, until
+from tests.integration.trading.bench import BTC, ETH, ETH_SHORT, ON_BOTH, WALLET, Bench, Bot, until
+
+pytestmark = ON_BOTH
 
 ORDER: dict[str, Any] = {"path": "/exchange", "type": "order", "count": 1}
 NOTHING_ARRIVES = [{"path": "/exchange", "type": kind, "kind": "reset"} for kind in ("order", "noop")]

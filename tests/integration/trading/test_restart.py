@@ -5,7 +5,9 @@ from decimal import Decimal
 
 from allora_mqtt.protocol.messages import Side
 from allora_mqtt.trading.portfolio import Holding
-from tests.integration.trading.bench import BTC, ETH, ETH_SHORT, SOL, Bench, until
+from tests.integration.trading.bench import BTC, ETH, ETH_SHORT, ON_BOTH, SOL, Bench, until
+
+pytestmark = ON_BOTH
 
 LOST = {"path": "/exchange", "type": "order", "kind": "answer_lost", "count": 1}
 
@@ -106,7 +108,7 @@ async def test_a_limit_on_losses_that_was_reached_stays_reached(bench: Bench) ->
     bot = await bench.start({"ETH": ETH}, max_daily_loss_pct=5)
     await until(lambda: bot.portfolio.results, "the account")
     bench.account.cash_usd = Decimal(9_400)
-    trips = "select value from state where key = 'trips' and value like '%daily_loss%'"
+    trips = "select value from state where key = 'trips' and cast(value as text) like '%daily_loss%'"
     await until(lambda: bench.stored(trips), "the limit is reached and stored")
     await bench.stop(bot)
     bench.signal(ETH=0.01)
