@@ -1,12 +1,14 @@
 """State and journal as tables for a terminal. Everything a message holds goes through `cell`, which defuses it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -150,26 +152,52 @@ def cryptos(active: Mapping[str, int], states: Mapping[str, CryptoState]) -> Tab
     return table
 
 
-def positions(held: Sequence[Position]) -> Table:
+@dataclass(frozen=True, slots=True)
+class PositionTable:
+    """The open positions; on a narrow terminal without the columns that matter least there."""
+
+    held: Sequence[Position]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the widest of them that fits."""
+        unbounded = options.update(max_width=_UNBOUNDED)
+        left_out = 0
+        table = self._without(())
+        while left_out < len(_LESS_NEEDED) and Measurement.get(console, unbounded, table).maximum > options.max_width:
+            left_out += 1
+            table = self._without(_LESS_NEEDED[:left_out])
+        yield table
+
+    def _without(self, left_out: Sequence[str]) -> Table:
+        shown = [name for name in _COLUMNS if name not in left_out]
+        table = sheet(*shown, right=[name for name in shown if name not in _WORDS])
+        for position in self.held:
+            table.add_row(*(_COLUMNS[name](position) for name in shown))
+        return table
+
+
+_COLUMNS: Final[Mapping[str, Callable[[Position], Text]]] = {
+    "symbol": lambda position: cell(position.symbol),
+    "side": lambda position: cell(position.side, "green" if position.side == "LONG" else "red"),
+    "size": lambda position: cell(position.size),
+    "entry": lambda position: price(position.entry_price),
+    "mark": lambda position: price(position.mark_price),
+    "notional": lambda position: usd(position.notional_usd),
+    "PnL": lambda position: usd(position.unrealized_pnl_usd, signed=True),
+    "stop": lambda position: price(position.stop_price),
+    "target": lambda position: price(position.target_price),
+    "liquidation": lambda position: price(position.liquidation_price),
+    "leverage": lambda position: cell(f"{position.leverage}x"),
+    "": lambda position: cell("" if position.ours else "not the bot's", "dim"),
+}
+_WORDS: Final = frozenset({"symbol", "side", ""})
+_LESS_NEEDED: Final = ("liquidation", "leverage", "notional", "mark", "size")
+_UNBOUNDED: Final = 1000
+
+
+def positions(held: Sequence[Position]) -> PositionTable:
     """Return the open positions with their stop and target."""
-    numbers = ("size", "entry", "mark", "notional", "PnL", "stop", "target", "liquidation")
-    table = sheet("symbol", "side", *numbers, "leverage", "", right=(*numbers, "leverage"))
-    for position in held:
-        table.add_row(
-            cell(position.symbol),
-            cell(position.side, "green" if position.side == "LONG" else "red"),
-            cell(position.size),
-            price(position.entry_price),
-            price(position.mark_price),
-            usd(position.notional_usd),
-            usd(position.unrealized_pnl_usd, signed=True),
-            price(position.stop_price),
-            price(position.target_price),
-            price(position.liquidation_price),
-            cell(f"{position.leverage}x"),
-            cell("" if position.ours else "not the bot's", "dim"),
-        )
-    return table
+    return PositionTable(held)
 
 
 def settings(states: Mapping[str, SettingState]) -> Table:

@@ -19,8 +19,8 @@ from tests.integration.test_cli_commands import COIN, NOW, POSITION, STATUS
 from tests.unit.cli.test_outcome import response
 
 
-def text_of(renderable: RenderableType) -> str:
-    console = Console(file=io.StringIO(), width=160, color_system=None)
+def text_of(renderable: RenderableType, width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
     console.print(renderable)
     stream = console.file
     assert isinstance(stream, io.StringIO)
@@ -195,3 +195,15 @@ def test_no_colour_where_nobody_looks(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("NO_COLOR", "1")
     Output().say("done", "green")
     assert terminal.getvalue() == "\x1b[32mdone\x1b[0m\ndone\n"
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(160, set()), (100, {"liquidation"}), (80, {"liquidation", "leverage", "notional"})],
+)
+def test_positions_on_a_narrow_terminal_lack_columns_and_no_digits(width: int, left_out: set[str]) -> None:
+    shown = text_of(render.positions([Position.model_validate(POSITION)]), width)
+    assert "…" not in shown
+    words = set(shown.split())
+    assert {"symbol", "side", "entry", "PnL", "stop", "target"} <= words
+    assert left_out.isdisjoint(words)
