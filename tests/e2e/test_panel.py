@@ -111,7 +111,8 @@ class Hands:
 
 @asynccontextmanager
 async def panel(port: int, size: tuple[int, int] = LARGE, **flags: object) -> AsyncIterator[Hands]:
-    invocation = Invocation(flags={"MQTT_HOST": "127.0.0.1", "MQTT_PORT": port, **flags}, timeout_s=5)
+    # As long as a busy machine may need; how long a person waits is not what these tests are about.
+    invocation = Invocation(flags={"MQTT_HOST": "127.0.0.1", "MQTT_PORT": port, **flags}, timeout_s=20)
     async with start.panel(invocation).run_test(size=size, notifications=True) as pilot:
         yield Hands(pilot)
 

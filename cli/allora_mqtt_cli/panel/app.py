@@ -97,7 +97,8 @@ class Panel(App[CliError]):
             case link.Connected():
                 self._react(self.state.connected())
             case link.Lost(error=error, is_final=True):
-                self.exit(error)
+                # Not while the screen is still being built: its widgets would look for parts that are gone.
+                self.call_after_refresh(self.exit, error)
             case link.Lost(error=error):
                 self._react(self.state.lost(error))
             case link.Arrived(message=message):
