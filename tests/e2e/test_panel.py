@@ -203,7 +203,7 @@ async def test_the_whole_catalog_is_searched_and_filtered(bot: Bot) -> None:
         first = next(iter(hands.rows("coin-list")))
         await hands.pilot.press("space")
         await hands.toast(f"{first} ON", "(NO_TOPIC)", "error")
-        assert hands.light(first) == "○"
+        await hands.see(lambda: hands.light(first) == "○", "it is off as before")
         for _ in range(2):
             # Faster than the first change of the filter is told.
             await hands.app.screen.run_action("platform")
