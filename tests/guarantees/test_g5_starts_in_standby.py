@@ -165,6 +165,9 @@ def test_the_mode_of_a_start_holds_once_nothing_that_waits_has_taken_it_back(
         if waiting is None:
             # What it held before keeps it from an entry in the same coins for a while; the gate does not any more.
             until(lambda: _is_let_through(watcher), "a signal that nothing but the market holds back", 60)
+            # One that it does not hold is entered.
+            watcher.command("cryptos/SOL/set", "response/cryptos", {"value": "ON"})
+            _until_it_trades(here.exchange, watcher, arrivals)
         else:
             watcher.wait("mode", waiting)
             assert _entries_while_tempted(here.exchange, watcher, arrivals) == 0
